@@ -1,0 +1,117 @@
+"""Creating and replacing files."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import IO, TYPE_CHECKING
+
+from mdirclient._fs.flush import sync_directory, sync_file
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+#: A spooled file stays in memory up to this size.
+SPOOL_BYTES = 1 << 20
+
+
+class NewFile:
+    """A file that did not exist, written in pieces; a context manager.
+
+    Leaving the context without `close` having been called removes the file.
+
+    Raises:
+        FileExistsError: something has the name already, be it a dangling symbolic link.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, durable: bool = True) -> None:
+        self.path = os.fspath(path)
+        self._durable = durable
+        self._descriptor: int | None = os.open(self.path, _NEW | _BINARY | _NO_FOLLOW, 0o666)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append all of `data`; nothing of it is durable yet."""
+        if self._descriptor is None:
+            raise ValueError(f"{self.path} is closed")
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def close(self) -> None:
+        """Close the file; its content is durable on return (its name is not yet)."""
+        if self._descriptor is None:
+            return
+        try:
+            if self._durable:
+                sync_file(self._descriptor)
+        except BaseException:
+            self.discard()
+            raise
+        descriptor, self._descriptor = self._descriptor, None
+        os.close(descriptor)
+
+    def discard(self) -> None:
+        """Close and remove the file, if it is not closed yet."""
+        if self._descriptor is None:
+            return
+        descriptor, self._descriptor = self._descriptor, None
+        os.close(descriptor)
+        os.unlink(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+
+def create(path: str | os.PathLike[str], data: bytes, *, durable: bool = True) -> None:
+    """Create a file that must not exist yet. Content durable on return, name not yet.
+
+    Crash: leaves nothing, or a part of the file under this name; so only names that no
+    reader looks at (a staging directory) are created like this.
+
+    Raises:
+        FileExistsError: something has the name already.
+    """
+    with NewFile(path, durable=durable) as file:
+        file.write(data)
+        file.close()
+
+
+def replace(path: str | os.PathLike[str], data: bytes, *, staged: str, durable: bool = True) -> None:
+    """Put a whole file in the place of `path`, whatever is there. Durable on return.
+
+    Crash: the old or the new content, never a mixture or an empty file; and perhaps the
+    file `staged`.
+
+    Args:
+        path: the file.
+        data: its content.
+        staged: a free name in the same file system, which no reader looks at.
+        durable: whether to flush.
+    """
+    create(staged, data, durable=durable)
+    replace_with(staged, path)
+    if durable:
+        sync_directory(os.path.dirname(path) or ".")
+
+
+def replace_with(staged: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Put the file `staged` in the place of `path`; the name is not durable yet."""
+    os.replace(staged, path)
+
+
+def spool() -> IO[bytes]:
+    """An anonymous file for bytes that are handed out later: memory first, disk if large."""
+    import tempfile  # only when an original is rebuilt
+
+    return tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # type: ignore[return-value]

@@ -1,0 +1,93 @@
+"""The only opener of databases: pragmas, waiting, transactions, migration."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+
+#: Seconds that one statement waits for another process.
+_RETRY_WAIT = 0.01
+
+
+def connect(path: str, migrations: Sequence[str], *, timeout: float, create: bool) -> sqlite3.Connection:
+    """Open a database in WAL mode; a committed transaction is durable (synchronous=FULL).
+
+    Args:
+        path: the file.
+        migrations: scripts; `PRAGMA user_version` tells how many were applied.
+        timeout: seconds to wait for other processes.
+        create: whether a missing file is made.
+
+    Raises:
+        sqlite3.Error: not a database, or of a newer version, or busy for too long.
+    """
+    uri = "file:" + _quoted(path) + ("?mode=rwc" if create else "?mode=rw")
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
+    )
+    try:
+        _set_up(connection, timeout)
+        _migrate(connection, migrations)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            # Race: the switch to WAL does not call the busy handler.
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(_RETRY_WAIT)
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
+    if _applied(connection) == len(migrations):
+        return
+    with transaction(connection):
+        done = _applied(connection)
+        if done > len(migrations):
+            raise sqlite3.DatabaseError(
+                f"written by a newer version (format {done}, this one knows {len(migrations)})"
+            )
+        for script in migrations[done:]:
+            for statement in script.split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={len(migrations)}")
+
+
+def _applied(connection: sqlite3.Connection) -> int:
+    row = connection.execute("PRAGMA user_version").fetchone()
+    return int(row[0])
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """One write transaction: durable when the context ends, nothing of it after an error.
+
+    It takes the write lock at once (IMMEDIATE): a read that later becomes a write would
+    fail at once where another process wrote in between.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _quoted(path: str) -> str:
+    """A path as in a URI of SQLite (`?`, `#` and `%` have a meaning there)."""
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

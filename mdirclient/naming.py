@@ -1,0 +1,194 @@
+"""Names on disk: a suggested name made safe, the fold, the collision suffix. Pure.
+
+A safe name is valid at once on Linux, macOS and Windows and cannot be taken for one of
+the folder's own files (docs: formats/folder).
+
+Sources: RFC 2183 §2.3 (a suggested name is a stranger's input); Microsoft, "Naming
+Files, Paths, and Namespaces"; Unicode, DerivedCoreProperties.txt
+(Default_Ignorable_Code_Point).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+MAX_BYTES: Final = 200
+FALLBACK: Final = "unnamed"
+
+#: No suggested name is read further than this.
+_MAX_READ: Final = 4096
+_MAX_EXTENSION: Final = 32
+_COMPOUND: Final = frozenset(
+    ".tar.gz .tar.bz2 .tar.xz .tar.zst .tar.lz .tar.lzma .tar.Z .cpio.gz .ps.gz .svg.gz "
+    ".sql.gz .json.gz .xml.gz .user.js .d.ts".lower().split()
+)
+_DEVICES: Final = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
+    + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]
+)
+#: What Windows would call `.meta`, `.version` and the files in `.meta` in 8.3 form.
+_SHORT_FORMS: Final = re.compile(r"(?:meta|versio|origin|journa|pendin|lost_f|lock|stage)~[0-9]+")
+_FORBIDDEN: Final = re.compile(r'[<>:"/\\|?*]')
+_ROOTS: Final = re.compile(r"(?:[A-Za-z]:)?[/\\]|[A-Za-z]:(?=[/\\])|\.{1,2}[/\\]")
+_SUFFIX: Final = re.compile(r" \(([1-9][0-9]{0,8})\)\Z")
+_LONGEST_SUFFIX: Final = len(" (999999999)")
+_BLANK_CATEGORIES: Final = frozenset(["Cc", "Zl", "Zp"])
+#: Default_Ignorable_Code_Point beyond category Cf.
+_IGNORABLE: Final = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0"
+    r"\U000e0000-\U000e0fff]"
+)
+
+
+def safe_name(suggested: str) -> str:
+    """Make a suggested name safe; a safe name stays as it is.
+
+    Args:
+        suggested: any text whatsoever; read up to 4,096 characters.
+
+    Returns:
+        A name in NFC of 1 to 200 bytes of UTF-8, its extension kept where it fits.
+    """
+    if len(suggested) > _MAX_READ:
+        suggested = suggested[: _MAX_READ // 2] + suggested[-_MAX_READ // 2 :]
+    name = _clean(_without_roots(suggested))
+    # Cutting and prefixing can uncover what has to be cleaned again; twice is enough.
+    for _ in range(4):
+        again = _clean(_shortened(name, MAX_BYTES))
+        if again == name:
+            return name
+        name = again
+    return FALLBACK
+
+
+def fallback_name(message_id: str, part: int, extension: str) -> str:
+    """The safe name of a part for which the sender proposed none.
+
+    Args:
+        message_id: as in its url, with `;variant` if there is one.
+        part: the part number.
+        extension: with its dot, or empty.
+    """
+    return safe_name(f"{message_id}-{part}{extension}")
+
+
+def extension_of(media_type: str) -> str:
+    """The usual extension of a media type, with its dot; empty if unknown."""
+    known = _EXTENSIONS.get(media_type.lower())
+    if known is not None:
+        return known
+    import mimetypes  # not needed for the types that make up nearly all mail
+
+    # Without the system's files: the same name on every system.
+    return mimetypes.MimeTypes(filenames=()).guess_extension(media_type) or ""
+
+
+_EXTENSIONS: Final = {
+    "text/plain": ".txt",
+    "text/html": ".html",
+    "text/calendar": ".ics",
+    "message/rfc822": ".eml",
+    "message/delivery-status": ".txt",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "application/octet-stream": ".bin",
+    "application/pgp-signature": ".asc",
+    "application/pkcs7-signature": ".p7s",
+}
+
+
+def fold(name: str) -> str:
+    """The key under which two names are the same file on some system.
+
+    NFC, case and ignorable characters make no difference.
+    """
+    if name.isascii():
+        return name.casefold()
+    visible = _IGNORABLE.sub("", "".join(c for c in name if unicodedata.category(c) != "Cf"))
+    folded = unicodedata.normalize("NFD", visible).casefold()
+    return unicodedata.normalize("NFC", _IGNORABLE.sub("", folded))
+
+
+def split_extension(name: str) -> tuple[str, str]:
+    """Split into stem and extension (with its dot); `archive.tar.gz` has `.tar.gz`."""
+    stem, dot, last = name.rpartition(".")
+    if not dot or not stem or not last or len(last) > _MAX_EXTENSION or " " in last:
+        return name, ""
+    inner, inner_dot, before = stem.rpartition(".")
+    compound = f".{before}.{last}"
+    if inner_dot and inner and compound.lower() in _COMPOUND:
+        return inner, compound
+    return stem, f".{last}"
+
+
+def with_suffix(name: str, number: int) -> str:
+    """The name with a collision suffix: `report.pdf`, 2 → `report (2).pdf`.
+
+    The result has at most 200 bytes; the stem gives way.
+    """
+    stem, extension = split_extension(name)
+    suffix = f" ({number}){extension}"
+    return _cut(stem, MAX_BYTES - len(suffix.encode())).rstrip(" .") + suffix
+
+
+def suffix_key(name: str) -> tuple[str, int]:
+    """The key of all names that differ in their collision suffix only, and the number.
+
+    `report.pdf` and `report (2).pdf` share a key, with 1 and 2. Names so long that a suffix
+    shortens them share it with their shortened form.
+    """
+    stem, extension = split_extension(name)
+    number = 1
+    if match := _SUFFIX.search(stem):
+        stem, number = stem[: match.start()], int(match[1])
+    room = MAX_BYTES - len(extension.encode()) - _LONGEST_SUFFIX
+    return fold(f"{_cut(stem, room).rstrip(' .')}/{extension}"), number
+
+
+def _without_roots(name: str) -> str:
+    """Drop a drive, a root and leading `./`, `../`: where the sender kept the file."""
+    while match := _ROOTS.match(name):
+        name = name[match.end() :]
+    return name
+
+
+def _clean(name: str) -> str:
+    if not name.isascii() or not name.isprintable():
+        name = "".join(_clean_char(char) for char in name)
+        name = unicodedata.normalize("NFC", name)
+    name = _FORBIDDEN.sub("_", name).strip(" ").rstrip(" .")
+    if name.startswith("."):
+        name = "_" + name
+    if _is_reserved(name):
+        name = "_" + name
+    return name or FALLBACK
+
+
+def _clean_char(char: str) -> str:
+    category = unicodedata.category(char)
+    if category == "Cf":
+        return ""
+    if category in _SUFFIX: Final = re.compile(r" \(([1-9][0-9]{0,8})\)\Z")
+_LONGEST_SUFFIX: Final = len(" (999999999)")
+_BLANK_CATEGORIES:
+        return " "
+    return "_" if category == "Cs" else char
+
+
+def _is_reserved(name: str) -> bool:
+    stem = fold(name).partition(".")[0].rstrip(" ")
+    return stem in _DEVICES or bool(_SHORT_FORMS.fullmatch(stem))
+
+
+def _shortened(name: str, limit: int) -> str:
+    if len(name.encode()) <= limit:
+        return name
+    stem, extension = split_extension(name)
+    return _cut(stem, limit - len(extension.encode())) + extension
+
+
+def _cut(text: str, limit: int) -> str:
+    """The first `limit` bytes of UTF-8, whole characters only."""
+    return text.encode()[: max(limit, 0)].decode(errors="ignore")

@@ -1,0 +1,64 @@
+"""What a subscription yields: Patch, Now, End (docs: formats/patch). Pure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from mdirclient.header import Header
+from mdirclient.url import PartURL
+
+Action = Literal["+", "-"]
+
+
+@attrs.frozen
+class Patch:
+    """One versioned change of a folder.
+
+    Attributes:
+        folder: the name that was subscribed to.
+        old_version: the version before, as the subscriber has it.
+        new_version: the version after; greater, but not always by one.
+        action: `+`: the header is an entry from now on (in the place of one with the same
+            identity); `-`: no longer.
+        header: the whole header, or with `-` its url or id and name only.
+    """
+
+    folder: str
+    old_version: int
+    new_version: int
+    action: Action
+    header: Header
+
+
+@attrs.frozen
+class Now:
+    """Everything up to `version` was sent."""
+
+    folder: str
+    version: int
+
+
+@attrs.frozen
+class End:
+    """The subscription is closed. `status` as in HTTP."""
+
+    folder: str
+    status: int
+    text: str
+
+
+def identity(header: Header) -> str | None:
+    """What makes two headers of a folder the same entry.
+
+    The canonical `url` of an item, `dir`, `id` and `name` of a `dir` entry; None if the
+    header has neither.
+
+    Raises:
+        PartURLError: the `url` is not the url of a part.
+    """
+    if header.get("type") == "dir":
+        return f"dir {header['id']} {header['name']}" if "id" in header and "name" in header else None
+    url = header.get("url")
+    return None if url is None else str(PartURL.parse(url))
