@@ -170,9 +170,7 @@ def _clean_char(char: str) -> str:
     category = unicodedata.category(char)
     if category == "Cf":
         return ""
-    if category in _SUFFIX: Final = re.compile(r" \(([1-9][0-9]{0,8})\)\Z")
-_LONGEST_SUFFIX: Final = len(" (999999999)")
-_BLANK_CATEGORIES:
+    if category in _BLANK_CATEGORIES:
         return " "
     return "_" if category == "Cs" else char
 

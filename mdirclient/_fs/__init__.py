@@ -5,10 +5,11 @@ on return and what a crash leaves. Errors of the disk pass unchanged as `OSError
 """
 
 from mdirclient._fs.flush import sync_directory, sync_file
-from mdirclient._fs.lock import LockFile, lock
+from mdirclient._fs.lock import LockFile, lock, read_generation
 from mdirclient._fs.probe import filesystem_type, is_network_filesystem
 from mdirclient._fs.publish import (
     make_directories,
+    make_directory,
     move,
     publish,
     publish_directory,
@@ -25,9 +26,11 @@ __all__ = [
     "is_network_filesystem",
     "lock",
     "make_directories",
+    "make_directory",
     "move",
     "publish",
     "publish_directory",
+    "read_generation",
     "remove",
     "remove_tree",
     "replace",

@@ -29,7 +29,8 @@ class LockFile:
         """Write who holds the lock: `pid host generation`. To inform; not durable."""
         host = os.uname().nodename if hasattr(os, "uname") else "localhost"
         line = f"{os.getpid()} {host} {generation}\n".encode()
-        os.pwrite(self._descriptor, line.ljust(_RECORD), 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.write(self._descriptor, line.ljust(_RECORD))
 
 
 _RECORD = 320
@@ -72,9 +73,22 @@ def lock(path: str | os.PathLike[str], *, timeout: float) -> Iterator[LockFile]:
         os.close(descriptor)
 
 
+def read_generation(path: str | os.PathLike[str]) -> int | None:
+    """The generation in a lock file, read without the lock; None if it is not there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return _read(descriptor)[1]
+    finally:
+        os.close(descriptor)
+
+
 def _read(descriptor: int) -> tuple[str, int]:
     """(holder for a person, generation) of a lock file, which may be new or damaged."""
-    words = os.pread(descriptor, _RECORD, 0).decode(errors="replace").split()
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    words = os.read(descriptor, _RECORD).decode(errors="replace").split()
     if len(words) != 3 or not words[2].isdecimal():
         return "an unknown process", 0
     return f"process {words[0]} on {words[1]}", int(words[2])

@@ -87,6 +87,11 @@ def make_directories(path: Path, *, mode: int = 0o777) -> None:
     sync_directory(parent)
 
 
+def make_directory(path: Path) -> None:
+    """Make one directory that must not exist yet. Not durable: for staging."""
+    os.mkdir(path)
+
+
 def remove(path: Path) -> None:
     """Remove a file's name if it is there. Not durable yet."""
     with contextlib.suppress(FileNotFoundError):

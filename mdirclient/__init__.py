@@ -1,0 +1,108 @@
+"""mdirclient: mail taken apart into one file per part, and folders of them kept in step.
+
+Names are imported when they are first used (PEP 562), so that a program pays only for
+what it needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mdirclient import errors
+    from mdirclient.connect import connect, open_store
+    from mdirclient.folder import Batch, Entry, Folder, Message, Origin
+    from mdirclient.header import Header
+    from mdirclient.interfaces import Mdird, Mstore, Receiver, StoredMessage, Subscription
+    from mdirclient.mdird.tree import folder_id, make_folder
+    from mdirclient.naming import safe_name
+    from mdirclient.patch import End, Now, Patch
+    from mdirclient.sync import SyncReport, sync
+    from mdirclient.url import PartURL
+
+_HOMES = {
+    "Batch": "folder",
+    "End": "patch",
+    "Entry": "folder",
+    "Folder": "folder",
+    "Header": "header",
+    "Mdird": "interfaces",
+    "Message": "folder",
+    "Mstore": "interfaces",
+    "Now": "patch",
+    "Origin": "folder",
+    "PartURL": "url",
+    "Patch": "patch",
+    "Receiver": "interfaces",
+    "StoredMessage": "interfaces",
+    "Subscription": "interfaces",
+    "SyncReport": "sync",
+    "connect": "connect",
+    "errors": "",
+    "folder_id": "mdird.tree",
+    "make_folder": "mdird.tree",
+    "open_store": "connect",
+    "safe_name": "naming",
+    "sync": "sync",
+}
+
+__all__ = [
+    "Batch",
+    "End",
+    "Entry",
+    "Folder",
+    "Header",
+    "Mdird",
+    "Message",
+    "Mstore",
+    "Now",
+    "Origin",
+    "PartURL",
+    "Patch",
+    "Receiver",
+    "StoredMessage",
+    "Subscription",
+    "SyncReport",
+    "connect",
+    "errors",
+    "folder_id",
+    "make_folder",
+    "open_store",
+    "safe_name",
+    "sync",
+]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mdirclient' has no attribute {name!r}")
+    home = _HOMES[name]
+    if not home:
+        return import_module(f"mdirclient.{name}")
+    value = getattr(import_module(f"mdirclient.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+class _Package(ModuleType):
+    """Keeps `mdirclient.connect` and `mdirclient.sync` the functions.
+
+    Importing the modules of the same names would otherwise put them in the functions' place.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(value, ModuleType) and _HOMES.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

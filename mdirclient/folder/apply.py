@@ -1,0 +1,234 @@
+"""Applies a journal to a folder. Each step can be done again after a crash anywhere in it.
+
+Writes the folder, under its lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+import attrs
+
+from mdirclient import _fs
+from mdirclient.errors import FormatError
+from mdirclient.folder.entry import Layout
+from mdirclient.folder.index import stamp_of
+from mdirclient.folder.journal import Action, Journal, Step
+from mdirclient.folder.version import MAX_READ, parse_version, version_to_bytes
+from mdirclient.header import Header
+from mdirclient.url import PartURL
+
+_HEADER = ".header"
+
+
+def staged_header(staged: str) -> str:
+    """The name in `.stage` of the header that belongs to a staged content."""
+    return staged + _HEADER
+
+
+class Applier:
+    """Does what a journal says.
+
+    Args:
+        layout: of the folder.
+        choose_name: gives a free name for one that a person took in the meantime.
+        durable: whether to flush.
+    """
+
+    def __init__(self, layout: Layout, choose_name: Callable[[str], str], *, durable: bool) -> None:
+        self._layout = layout
+        self._choose_name = choose_name
+        self._durable = durable
+
+    def record(self, journal: Journal) -> None:
+        """Write the journal; durable on return. What it stages must be durable before."""
+        self._replace(self._layout.journal, journal.to_bytes())
+
+    def run(self, journal: Journal) -> Journal:
+        """Do all steps, `.version` last, and remove the journal; durable on return.
+
+        Returns:
+            The journal with the names that the entries really got.
+        """
+        for number, step in enumerate(journal.steps):
+            while (done := self._apply(step)) != step:
+                # Race: a person took the name. The journal must name the pair that appears.
+                step = done
+                journal = attrs.evolve(
+                    journal, steps=(*journal.steps[:number], step, *journal.steps[number + 1 :])
+                )
+                self.record(journal)
+        self._sync(self._layout.path, self._layout.meta, self._layout.pending)
+        self._set_version(journal)
+        if journal.origin:
+            self._replace(self._layout.origin, journal.origin.to_header().to_bytes())
+        # Crash: staged files go after the journal, which may need them, is gone for sure.
+        _fs.remove(self._layout.journal)
+        self._sync(self._layout.meta)
+        for step in journal.steps:
+            if step.staged:
+                _fs.remove(self._stage(step.staged))
+                _fs.remove(self._stage(staged_header(step.staged)))
+        return journal
+
+    def replace_version(self, version: int) -> None:
+        """Write `.version`; durable on return."""
+        self._replace(self._layout.version, version_to_bytes(version))
+
+    # -- the steps: each returns itself when it is done, or what to do in its place
+
+    def _apply(self, step: Step) -> Step:
+        actions: dict[Action, Callable[[Step], Step]] = {
+            "add": self._add,
+            "replace": self._replace_entry,
+            "remove": self._remove,
+            "rename": self._rename,
+            "pend": self._pend,
+            "unpend": self._unpend,
+        }
+        return actions[step.action](step)
+
+    def _add(self, step: Step) -> Step:
+        content, header = self._stage(step.staged), self._stage(staged_header(step.staged))
+        if not os.path.lexists(content) and not os.path.lexists(self._content(step)):
+            return step  # published before a crash without hard links, and removed by a person
+        if not self._publish(content, self._content(step)):
+            return attrs.evolve(step, name=self._choose_name(step.name))
+        if not self._publish(header, self._header(step)):
+            if _is_same_file(content, self._content(step)):
+                _fs.remove(self._content(step))
+            return attrs.evolve(step, name=self._choose_name(step.name))
+        return step
+
+    def _replace_entry(self, step: Step) -> Step:
+        # Race: a reader can meet the new content with the old header for a moment; contents
+        # of one url change only where a program uses SET with another content.
+        content, header = self._stage(step.staged), self._stage(staged_header(step.staged))
+        if step.has_content and os.path.lexists(content):
+            self._keep_foreign(step)
+            _fs.replace_with(content, self._content(step))
+        if os.path.lexists(header):
+            _fs.replace_with(header, self._header(step))
+        return step
+
+    def _remove(self, step: Step) -> Step:
+        if self._holds_url(step.name, step.url):
+            _fs.remove(self._header(step))
+        if step.stamp and stamp_of(self._content(step)) == step.stamp:
+            _fs.remove(self._content(step))
+        return step
+
+    def _rename(self, step: Step) -> Step:
+        old, new = self._content(step), self._layout.content_of(step.new_name)
+        if os.path.lexists(old) and stamp_of(old) == step.stamp and not self._publish(old, new):
+            return attrs.evolve(step, new_name=self._choose_name(step.new_name))
+        if self._holds_url(step.name, step.url):
+            old_header = self._header(step)
+            if not self._publish(old_header, self._layout.header_of(step.new_name)):
+                if _is_same_file(old, new) and os.lstat(new).st_nlink > 1:
+                    _fs.remove(new)
+                return attrs.evolve(step, new_name=self._choose_name(step.new_name))
+            _fs.remove(old_header)
+        # One file with one link is one name that this file system spells in two ways.
+        if _is_same_file(old, new) and os.lstat(old).st_nlink > 1:
+            _fs.remove(old)
+        return step
+
+    def _pend(self, step: Step) -> Step:
+        header = self._stage(staged_header(step.staged))
+        if os.path.lexists(header):
+            _fs.make_directories(self._layout.pending)
+            _fs.replace_with(header, os.path.join(self._layout.pending, step.name))
+        return step
+
+    def _unpend(self, step: Step) -> Step:
+        _fs.remove(os.path.join(self._layout.pending, step.name))
+        return step
+
+    # -- their tools
+
+    def _publish(self, staged: str, path: str) -> bool:
+        """Publish, or find that it was done; False if something else has the name."""
+        try:
+            _fs.publish(staged, path)
+        except FileExistsError:
+            return _is_same_file(staged, path) or not os.path.lexists(staged)
+        except FileNotFoundError:
+            return os.path.lexists(path)
+        return True
+
+    def _keep_foreign(self, step: Step) -> None:
+        """Move a content that a person has changed to `.lost+found`."""
+        path = self._content(step)
+        if stamp_of(path) not in ("", step.stamp):
+            _fs.make_directories(self._layout.lost_and_found)
+            _fs.move(path, os.path.join(self._layout.lost_and_found, f"{step.staged}-{step.name}"))
+
+    def _holds_url(self, name: str, url: str) -> bool:
+        try:
+            with open(self._layout.header_of(name), "rb") as file:
+                return str(PartURL.parse(Header.parse(file.read())["url"])) == url
+        except (OSError, FormatError, KeyError):
+            return False
+
+    def _set_version(self, journal: Journal) -> None:
+        if journal.version is None or journal.version == journal.version_before:
+            return
+        # A person who corrected `.version` in the meantime has the last word.
+        if read_version(self._layout) == journal.version_before:
+            self.replace_version(journal.version)
+
+    def _replace(self, path: str, data: bytes) -> None:
+        staged = self._stage(os.urandom(8).hex())
+        _fs.replace(path, data, staged=staged, durable=self._durable)
+
+    def _sync(self, *paths: str) -> None:
+        if self._durable:
+            for path in paths:
+                with contextlib.suppress(FileNotFoundError):
+                    _fs.sync_directory(path)
+
+    def _stage(self, name: str) -> str:
+        return os.path.join(self._layout.stage, name)
+
+    def _content(self, step: Step) -> str:
+        return self._layout.content_of(step.name)
+
+    def _header(self, step: Step) -> str:
+        return self._layout.header_of(step.name)
+
+
+def read_version(layout: Layout) -> int:
+    """The counter on disk; 0 if the file is absent.
+
+    Raises:
+        VersionFormatError: it holds something else.
+    """
+    try:
+        with open(layout.version, "rb") as file:
+            data = file.read(MAX_READ)
+    except FileNotFoundError:
+        return 0
+    return parse_version(data, path=layout.version)
+
+
+def read_journal(layout: Layout) -> Journal | None:
+    """The journal of a change that was cut, or None.
+
+    Raises:
+        JournalError: it cannot be read.
+    """
+    try:
+        with open(layout.journal, "rb") as file:
+            return Journal.parse(file.read(), path=layout.journal)
+    except FileNotFoundError:
+        return None
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samestat(os.lstat(one), os.lstat(other))
+    except FileNotFoundError:
+        return False

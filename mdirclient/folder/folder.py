@@ -1,0 +1,322 @@
+"""Folder: the files of one folder, their headers and its counter (docs: formats/folder).
+
+Reads and writes the directory it was given, nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Literal
+
+from mdirclient import _fs
+from mdirclient.errors import FolderNotFoundError, HeaderError, PartURLError, UnknownURLError
+from mdirclient.folder.apply import Applier, read_journal, read_version
+from mdirclient.folder.batch import Batch
+from mdirclient.folder.entry import Entry, Layout, Message, group
+from mdirclient.folder.index import Index, Item
+from mdirclient.folder.journal import Journal
+from mdirclient.folder.origin import Origin
+from mdirclient.folder.plan import Planner
+from mdirclient.folder.version import MAX_READ, version_to_bytes
+from mdirclient.header import Header
+from mdirclient.interfaces import URL, Content
+from mdirclient.url import PartURL
+
+if TYPE_CHECKING:
+    from typing import Self
+
+Durability = Literal["full", "none"]
+
+#: What a crash left in `.stage` is removed after this many seconds.
+_SWEEP_AFTER: Final = 24 * 3600.0
+
+
+class Folder:
+    """A local folder. A context manager; may be shared by threads and processes.
+
+    Opening touches nothing; the first change makes the directory and its `.meta`. Readers
+    take no lock and never see half an entry.
+
+    Args:
+        path: the directory.
+        durability: `full`: a change survives a power cut once the call returns; `none`: it
+            survives the end of the process only, and a power cut may damage the folder.
+        lock_timeout: seconds to wait for other processes that change the folder.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability = "full",
+        lock_timeout: float = 30.0,
+    ) -> None:
+        self.path = Path(path)
+        self._layout = Layout(os.path.abspath(path))
+        self._durable = durability == "full"
+        self._lock_timeout = lock_timeout
+        self._guard = threading.RLock()
+        self._index = Index(self._layout)
+        self._is_swept = False
+
+    # -- the counter
+
+    @property
+    def version(self) -> int:
+        """The counter in `.version`; 0 if there is none.
+
+        Assigning replaces it, whatever the file holds; the old bytes are kept in
+        `.meta/.lost+found`.
+
+        Raises:
+            VersionFormatError: the file holds no counter.
+        """
+        return read_version(self._layout)
+
+    @version.setter
+    def version(self, version: int) -> None:
+        version_to_bytes(version)  # a wrong number is refused before anything is touched
+        with self._locked():
+            self._keep_old_version()
+            self._applier().replace_version(version)
+
+    @property
+    def origin(self) -> Origin | None:
+        """Which folder of which mdird the counter counts for; None if that is not known.
+
+        Raises:
+            HeaderError: `.meta/.origin` cannot be read.
+        """
+        try:
+            with open(self._layout.origin, "rb") as file:
+                header = Header.parse(file.read(), source=self._layout.origin)
+        except FileNotFoundError:
+            return None
+        return Origin.from_header(header, source=self._layout.origin)
+
+    # -- looking up
+
+    def __getitem__(self, url: URL) -> Entry:
+        """The entry with a url.
+
+        Raises:
+            UnknownURLError: there is none, or its file is gone.
+        """
+        entry = self.get(url)
+        if entry is None:
+            raise UnknownURLError(os.fspath(self.path), str(url))
+        return entry
+
+    def get(self, url: URL) -> Entry | None:
+        """The entry with a url, or None."""
+        with self._guard:
+            item = self._index.find(PartURL.parse(url), self._generation())
+        return self._entry(item) if item else None
+
+    def resolve(self, url: URL) -> Path:
+        """The physical file of a url.
+
+        Raises:
+            UnknownURLError: there is none.
+        """
+        return self[url].path
+
+    def __contains__(self, url: object) -> bool:
+        try:
+            return isinstance(url, (str, PartURL)) and self.get(url) is not None
+        except PartURLError:
+            return False
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The entries by name, as they were at one moment."""
+        return map(self._entry, self._items())
+
+    def messages(self) -> Iterator[Message]:
+        """The entries grouped by anchor."""
+        return group(self)
+
+    def pending(self) -> tuple[Header, ...]:
+        """Headers of entries whose content could not be had, with `pending-reason`."""
+        headers = []
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self._layout.pending)):
+                path = os.path.join(self._layout.pending, name)
+                with contextlib.suppress(HeaderError), open(path, "rb") as file:
+                    headers.append(Header.parse(file.read(), source=path))
+        return tuple(headers)
+
+    # -- changing
+
+    def add(self, header: Header, content: Content) -> Entry:
+        """Add an entry; durable on return. A known url changes nothing and gives that entry.
+
+        The name is the header's `suggested-name` made safe, with a suffix if it is taken.
+
+        Crash: leaves the whole entry or nothing.
+
+        Raises:
+            HeaderError: the header has no url.
+            ContentMismatchError: `size` or `sha256` of the header are not the content's.
+            LockTimeoutError: another process changes the folder for too long.
+        """
+        known = self.get(header["url"]) if "url" in header else None
+        if known:
+            return known
+        with self.batch() as batch:
+            batch.add(header, content)
+        return self[header["url"]]
+
+    def remove(self, url: URL) -> None:
+        """Remove an entry, file and header; durable on return.
+
+        Raises:
+            UnknownURLError: there is none.
+        """
+        self[url]
+        with self.batch() as batch:
+            batch.remove(url)
+
+    def rename(self, url: URL, name: str) -> Entry:
+        """Rename an entry; durable on return. The name is made safe and free as in `add`.
+
+        Raises:
+            UnknownURLError: there is none.
+        """
+        self[url]
+        with self.batch() as batch:
+            batch.rename(url, name)
+        return self[url]
+
+    def batch(self) -> Batch:
+        """Many changes that appear together and cost few flushes."""
+        return Batch(self, self._layout, durable=self._durable)
+
+    def apply(self, batch: Batch) -> None:
+        """Apply a batch; its context does that when it ends."""
+        with self._locked() as lock:
+            try:
+                journal = self._plan(batch)
+            except BaseException:
+                batch.discard()
+                raise
+            if journal:
+                self._run(journal)
+                lock.advance()
+                self._index.settle(lock.generation)
+            batch.discard()
+
+    def make(self) -> None:
+        """Make the directory and its `.meta` where they are missing; durable on return."""
+        _fs.make_directories(self._layout.stage)
+
+    def require(self) -> None:
+        """Check that this is a folder.
+
+        Raises:
+            FolderNotFoundError: it has no `.meta`; a vanished folder is not an empty one.
+        """
+        if not os.path.isdir(self._layout.meta):
+            raise FolderNotFoundError(os.fspath(self.path))
+
+    def close(self) -> None:
+        """Forget what was read."""
+        with self._guard:
+            self._index.forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- inside
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[_fs.LockFile]:
+        """Hold the lock of a folder that has no change under way, with a fresh index."""
+        self.make()
+        with self._guard, _fs.lock(self._layout.lock, timeout=self._lock_timeout) as lock:
+            try:
+                journal = read_journal(self._layout)
+                if journal:
+                    # Crash: the last change was cut; finish it before anything else.
+                    self._index.refresh()
+                    self._applier().run(journal)
+                    self._index.forget()
+                    lock.advance()
+                self._index.refresh(lock.generation)
+                if not self._is_swept:
+                    self._sweep()
+                yield lock
+            except BaseException:
+                self._index.forget()
+                raise
+
+    def _plan(self, batch: Batch) -> Journal | None:
+        steps = Planner(self._layout, self._index).plan(batch.requests)
+        origin = batch.origin if batch.origin != self.origin else None
+        version, before = batch.version or (None, 0)
+        if not steps and not origin and (version is None or version == before):
+            return None
+        return Journal(steps, version, before, origin)
+
+    def _run(self, journal: Journal) -> None:
+        applier = self._applier()
+        if self._durable:
+            _fs.sync_directory(self._layout.stage)
+        applier.record(journal)
+        for step in applier.run(journal).steps:
+            if step.action in ("remove", "rename"):
+                self._index.drop(step.name)
+            if step.action in ("add", "replace"):
+                self._index.put(step.name)
+            if step.action == "rename":
+                self._index.put(step.new_name)
+
+    def _applier(self) -> Applier:
+        return Applier(self._layout, self._index.choose_name, durable=self._durable)
+
+    def _generation(self) -> int | None:
+        return _fs.read_generation(self._layout.lock)
+
+    def _items(self) -> list[Item]:
+        with self._guard:
+            self._index.refresh(self._generation())
+            return list(self._index.items())
+
+    def _entry(self, item: Item) -> Entry:
+        return Entry(item.url, item.name, self.path / item.name, item.header)
+
+    def _keep_old_version(self) -> None:
+        try:
+            with open(self._layout.version, "rb") as file:
+                old = file.read(MAX_READ)
+        except FileNotFoundError:
+            return
+        _fs.make_directories(self._layout.lost_and_found)
+        kept = os.path.join(self._layout.lost_and_found, f"version-{os.urandom(8).hex()}")
+        _fs.create(kept, old, durable=self._durable)
+
+    def _sweep(self) -> None:
+        """Remove what crashes left in `.stage`; what a living process stages is younger."""
+        self._is_swept = True
+        oldest = time.time() - _SWEEP_AFTER
+        with os.scandir(self._layout.stage) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        _fs.remove(entry.path)

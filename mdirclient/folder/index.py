@@ -1,0 +1,224 @@
+"""url → entry of one folder, and the names that are taken. A cache in memory. Reads only.
+
+It is never trusted against the files: what it answers is checked by stat, and what it does
+not know is looked up after reading the directories again, unless they cannot have changed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from mdirclient.errors import HeaderError, PartURLError
+from mdirclient.folder.entry import Layout
+from mdirclient.header import Header
+from mdirclient.naming import fold, safe_name, suffix_key, with_suffix
+from mdirclient.url import PartURL
+
+#: A directory or file that changed less than this before it was read may have changed
+#: again in the same tick (FAT counts in steps of two seconds).
+GRAIN_NS: Final = 2_000_000_000
+
+Stamp = tuple[int, int, int]
+
+
+@attrs.frozen
+class Item:
+    """An entry as the index knows it.
+
+    Attributes:
+        stamp: that of the header's file.
+        is_racy: it changed so shortly before it was read that it may have changed again and
+            look the same; the next scan reads it again.
+    """
+
+    url: PartURL
+    name: str
+    header: Header
+    stamp: Stamp
+    is_racy: bool
+
+
+def file_stamp(status: os.stat_result) -> Stamp:
+    """What tells a file from a changed or another one."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def stamp_of(path: str) -> str:
+    """The stamp of a file as text, for the journal; empty if it is not there."""
+    try:
+        return " ".join(str(number) for number in file_stamp(os.lstat(path)))
+    except FileNotFoundError:
+        return ""
+
+
+class Index:
+    """The index of one folder. Not shared by threads: the folder's lock guards it."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._items: dict[PartURL, Item] = {}
+        self._by_name: dict[str, Item | None] = {}
+        self._files: set[str] = set()
+        self._folds: set[str] = set()
+        self._suffixes: dict[str, int] = {}
+        self._directories: tuple[int, int] | None = None
+        self._scanned_at = 0
+        self._generation = -1
+
+    def refresh(self, generation: int | None = None) -> None:
+        """Read the directories again where they may have changed.
+
+        Args:
+            generation: what the lock file counts now, if it was read: when no other
+                process has changed the folder since, the index knows its own changes.
+        """
+        stamps = self._directory_stamps()
+        if stamps is not None and stamps == self._directories:
+            is_old = self._scanned_at - max(stamps) > GRAIN_NS
+            # Race: a file that a person adds in the tick of our own last change is seen
+            # later. Its name is safe all the same: publishing refuses to overwrite.
+            if is_old or generation == self._generation:
+                return
+        self._scan(stamps)
+        self._generation = -1 if generation is None else generation
+
+    def known(self, url: PartURL) -> Item | None:
+        """The entry with a url if it is still as the index knows it; O(1)."""
+        item = self._items.get(url)
+        return item if item and self._is_current(item) else None
+
+    def find(self, url: PartURL, generation: int | None = None) -> Item | None:
+        """The entry with a url, header and file on disk at this moment; None if there is none."""
+        if item := self.known(url):
+            return item
+        self.refresh(generation)
+        return self.known(url)
+
+    def items(self) -> Iterator[Item]:
+        """All entries that have both files, by name."""
+        for item in sorted(self._items.values(), key=lambda item: item.name):
+            if item.name in self._files:
+                yield item
+
+    def orphan(self, url: PartURL) -> Item | None:
+        """The header with this url whose file is gone."""
+        item = self._items.get(url)
+        return item if item and item.name not in self._files else None
+
+    def choose_name(self, wanted: str) -> str:
+        """A free name for a suggested one; it counts as taken from now on. O(1)."""
+        name = safe_name(wanted)
+        key, number = suffix_key(name)
+        candidate = name
+        while fold(candidate) in self._folds:
+            number = max(self._suffixes.get(key, 1), number) + 1
+            self._suffixes[key] = number
+            candidate = with_suffix(name, number)
+        self._take(candidate)
+        return candidate
+
+    def put(self, name: str) -> None:
+        """Note that this process has written an entry."""
+        status = os.stat(self._layout.header_of(name))
+        item = self._read(name, file_stamp(status))
+        self._by_name[name] = item
+        self._files.add(name)
+        self._take(name)
+        if item:
+            self._items[item.url] = item
+
+    def drop(self, name: str) -> None:
+        """Note that this process has removed an entry."""
+        item = self._by_name.pop(name, None)
+        if item and self._items.get(item.url) == item:
+            del self._items[item.url]
+        if not os.path.lexists(self._layout.content_of(name)):
+            self._files.discard(name)
+            self._folds.discard(fold(name))
+
+    def free(self, name: str) -> None:
+        """Note that a name will be free when something else takes it."""
+        self._folds.discard(fold(name))
+
+    def forget(self) -> None:
+        """Note that the directories may be in any state."""
+        self._directories = None
+        self._generation = -1
+
+    def settle(self, generation: int) -> None:
+        """Note that the directories are now as this process left them."""
+        self._directories = self._directory_stamps()
+        self._scanned_at = 0
+        self._generation = generation
+
+    def _is_current(self, item: Item) -> bool:
+        try:
+            is_same = file_stamp(os.stat(self._layout.header_of(item.name))) == item.stamp
+        except OSError:
+            return False
+        return is_same and os.path.lexists(self._layout.content_of(item.name))
+
+    def _directory_stamps(self) -> tuple[int, int] | None:
+        try:
+            return (
+                os.stat(self._layout.path).st_mtime_ns,
+                os.stat(self._layout.meta).st_mtime_ns,
+            )
+        except FileNotFoundError:
+            return None
+
+    def _scan(self, stamps: tuple[int, int] | None) -> None:
+        # Pitfall: the scan's start counts, not its end.
+        self._scanned_at = time.time_ns()
+        self._directories = stamps
+        known, self._by_name = self._by_name, {}
+        self._items = {}
+        self._files = {name for name, _ in self._listed(self._layout.path)}
+        self._folds = set()
+        self._suffixes = {}
+        for name, stamp in sorted(self._listed(self._layout.meta)):
+            item = known.get(name)
+            if item is None or item.is_racy or item.stamp != stamp:
+                item = self._read(name, stamp)
+            self._by_name[name] = item
+            # Of two headers with one url the one that has its file counts.
+            if item and (item.url not in self._items or item.name in self._files):
+                self._items.setdefault(item.url, item)
+                if self._items[item.url].name not in self._files:
+                    self._items[item.url] = item
+        for name in self._files | self._by_name.keys():
+            self._take(name)
+
+    def _take(self, name: str) -> None:
+        self._folds.add(fold(name))
+        key, number = suffix_key(name)
+        if number > self._suffixes.get(key, 0):
+            self._suffixes[key] = number
+
+    def _listed(self, path: str) -> Iterator[tuple[str, Stamp]]:
+        """Names that are not the folder's own. The stamps matter for headers only."""
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if not entry.name.startswith("."):
+                        try:
+                            yield entry.name, file_stamp(entry.stat(follow_symlinks=False))
+                        except FileNotFoundError:
+                            continue
+        except FileNotFoundError:
+            return
+
+    def _read(self, name: str, stamp: Stamp) -> Item | None:
+        path = self._layout.header_of(name)
+        try:
+            with open(path, "rb") as file:
+                header = Header.parse(file.read(), source=path)
+            url = PartURL.parse(header["url"])
+        except (OSError, HeaderError, PartURLError, KeyError):
+            return None
+        return Item(url, name, header, stamp, is_racy=self._scanned_at - stamp[2] < GRAIN_NS)

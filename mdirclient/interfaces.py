@@ -1,0 +1,239 @@
+"""The interfaces that everything above a store or an mdird talks to. Pure.
+
+Each has a contract suite in `mdirclient.testing`, which every implementation passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from os import PathLike
+from types import TracebackType
+from typing import IO, Protocol
+
+import attrs
+
+from mdirclient.header import Header
+from mdirclient.mail import MailFields, Part
+from mdirclient.patch import End, Now, Patch
+from mdirclient.url import PartURL
+
+URL = str | PartURL
+Content = bytes | PathLike[str] | IO[bytes]
+
+
+@attrs.frozen
+class StoredMessage:
+    """A message in an mstore.
+
+    Attributes:
+        anchor: url of part 1.
+        parts: in the order of the mail.
+        mail: its top-level fields; empty for a file that is no mail.
+        size: bytes of the original.
+        sha256: of the original, hexadecimal.
+        kept_whole: which limit it is over, so that part 1 is all of it, or None.
+    """
+
+    anchor: PartURL
+    parts: tuple[Part, ...]
+    mail: MailFields
+    size: int
+    sha256: str
+    kept_whole: str | None = None
+
+    @property
+    def message_id(self) -> str:
+        """Without angle brackets; the variant of a different mail is `anchor.variant`."""
+        return self.anchor.message_id
+
+    def headers(
+        self, *, authserv_ids: Sequence[str] = (), **trace: str | Sequence[str] | None
+    ) -> tuple[Header, ...]:
+        """A header for each part, ready for mdird.
+
+        Args:
+            authserv_ids: whose `authentication-results` in the mail are believed.
+            trace: what the receiver adds, such as `received` or `envelope_to` (with `_`
+                for `-`); one value, several, or None for none.
+        """
+        traced = [
+            (name.replace("_", "-"), value)
+            for name, given in trace.items()
+            for value in ([given] if isinstance(given, str) else given or ())
+        ]
+        copied = self.mail.renamed(authserv_ids)
+        truncated = [("truncated", name) for name in self.mail.truncated]
+        return tuple(
+            Header([*self._own(part), *truncated, *traced, *copied]) for part in self.parts
+        )
+
+    def _own(self, part: Part) -> Iterator[tuple[str, str]]:
+        yield "url", str(attrs.evolve(self.anchor, part=part.number))
+        yield "anchor", str(self.anchor)
+        yield "part", str(part.number)
+        yield "parts", str(len(self.parts))
+        yield "section", part.section
+        for media_type in part.within:
+            yield "within", media_type
+        if part.suggested_name:
+            yield "suggested-name", part.suggested_name
+        yield from part.described
+        yield "size", str(part.size)
+        yield "sha256", part.sha256
+        yield "message-size", str(self.size)
+        yield "message-sha256", self.sha256
+        if self.kept_whole:
+            yield "kept-whole", self.kept_whole
+
+
+class Receiver(Protocol):
+    """A message on its way into a store; leaving its context without `commit` drops it."""
+
+    def write(self, chunk: bytes) -> None:
+        """Append to the message."""
+
+    def commit(self) -> StoredMessage:
+        """Store what was written; durable on return.
+
+        Raises:
+            EmptyMessageError: nothing was written.
+        """
+
+
+class Mstore(Protocol):
+    """A store of contents, by message-id and part number; contents never change.
+
+    May be shared by threads.
+    """
+
+    def add(self, message: bytes | IO[bytes]) -> StoredMessage:
+        """Take a mail apart and store it; durable on return.
+
+        The same mail again is the same url. A different one under a known message-id is
+        kept beside it as a variant.
+
+        Raises:
+            EmptyMessageError: 0 bytes.
+        """
+
+    def receive(self) -> AbstractContextManager[Receiver]:
+        """The same, pushed in pieces."""
+
+    def add_file(
+        self, content: Content, *, media_type: str, suggested_name: str | None = None
+    ) -> StoredMessage:
+        """Store anything that is no mail as one part with a random id; durable on return."""
+
+    def open(self, url: URL) -> IO[bytes]:
+        """The content of a part; part 0 is the original mail, checked before it is handed out.
+
+        Raises:
+            UnknownContentError: not in this store, or of another base.
+            DamagedMessageError: the original cannot be made again.
+        """
+
+    def __contains__(self, url: URL) -> bool:
+        """Whether the store has the content."""
+
+
+class Subscription(Protocol):
+    """What changes in a folder, from a version on.
+
+    Attributes:
+        version: of the folder when the subscription began.
+        folder_id: id of the folder, whatever its names.
+        epoch: of the mdird; another epoch means a restored server.
+        is_listing: status 205: the live entries follow, ended by Now; an entry that is not
+            among them is gone.
+    """
+
+    version: int
+    folder_id: str
+    epoch: str
+    is_listing: bool
+
+    def __iter__(self) -> Iterator[Patch | Now | End]:
+        """What is missing, Now, and then each change as it comes.
+
+        Iteration ends after End, after `close`, and after `timeout` seconds without a change.
+        """
+
+    def close(self) -> None:
+        """End the iteration, also one that another thread waits in."""
+
+
+class Mdird(Protocol):
+    """The service that holds the mdir. A context manager; may be shared by threads.
+
+    A folder is named by its path from the root, `SMTP/Accounts`; `/` or an empty text is
+    the root. Every change is durable on return.
+
+    Raises:
+        NotFoundReplyError: there is no such folder.
+        PermanentReplyError: 400, the header or the pattern cannot be used.
+        TemporaryReplyError: 503, try again.
+        TransportError: mdird cannot be reached.
+    """
+
+    def put(self, folder: str, header: Header) -> int:
+        """Add an entry; returns its version. A live url changes nothing and answers its version.
+
+        A header with `type: dir` and `name` makes a folder, or with the `id` of an existing
+        one another name of it. Inside a batch the answer is 0.
+        """
+
+    def set(self, folder: str, header: Header, *, base: int) -> int:
+        """Replace the live entry if it is at version `base` (0: it must be absent).
+
+        Raises:
+            ConflictReplyError: it is at another version.
+        """
+
+    def classify(self, folder: str, header: Header) -> None:
+        """File an entry by the rules of the folder. A repeat within 30 days has no effect."""
+
+    def remove(self, folder: str, pattern: Header) -> int:
+        """Remove every entry that has all fields of the pattern; returns how many.
+
+        Entries of type `dir`, `user` and `stribution` match only if the pattern has `type`.
+        Inside a batch the answer is 0.
+        """
+
+    def batch(self) -> AbstractContextManager[Mdird]:
+        """Collect changes; they become one transaction when the context ends without error."""
+
+    def lookup(self, folder: str, pattern: Header = ...) -> Iterator[Header]:
+        """The live entries that have all fields of the pattern, oldest change first."""
+
+    def subscribe(
+        self,
+        folder: str,
+        version: int = 0,
+        *,
+        epoch: str | None = None,
+        timeout: float | None = None,
+    ) -> Subscription:
+        """Follow a folder from a version on.
+
+        Args:
+            folder: its path.
+            version: what the caller has; 0 asks for a listing.
+            epoch: the epoch that `version` was counted in, if known.
+            timeout: seconds to wait for the next change; 0 ends after Now, None never.
+
+        Raises:
+            ConflictReplyError: 409, `version` is above the folder's own.
+        """
+
+    def close(self) -> None:
+        """Release the connection."""
+
+    def __enter__(self) -> Mdird: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...

@@ -1,0 +1,101 @@
+"""Parameters of Content-Type and Content-Disposition. Pure, linear.
+
+Sources: RFC 2045 §5.1, RFC 2231 §3 and §4 (continuations, charsets), RFC 6266 §4.3
+(`filename*` goes before `filename`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from mdirclient.mail.words import decode_charset, decode_words, unfold
+
+_MAX_PARAMETERS: Final = 200
+_MAX_MEDIA_TYPE: Final = 255
+
+_MEDIA_TYPE = re.compile(r"[!#$&^_.+\-A-Za-z0-9%'*`{|}~]+/[!#$&^_.+\-A-Za-z0-9%'*`{|}~]+")
+# Each is matched at one place and none can fail after a long run: linear.
+_BETWEEN = re.compile(r"[;\s]*")
+_NAME = re.compile(r'([^=;"\s]*)\s*')
+_VALUE = re.compile(r'=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*))', re.DOTALL)
+_TO_NEXT = re.compile(r"[^;]*")
+_QUOTED_PAIR = re.compile(r'\\(["\\])')
+_SECTIONED = re.compile(r"([^*]+)(?:\*([0-9]{1,3}))?(\*)?")
+_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
+
+
+@attrs.frozen
+class Parametered:
+    """A value with parameters: `attachment; filename=x`.
+
+    Attributes:
+        value: before the first `;`, lower-case.
+        parameters: lower-case names to decoded text; the first of a name counts.
+    """
+
+    value: str
+    parameters: dict[str, str]
+
+
+def parse_parameters(raw: bytes) -> Parametered:
+    """Read a field with parameters; what cannot be read is left out, nothing fails."""
+    text = unfold(raw)
+    value, _, rest = text.partition(";")
+    plain: dict[str, str] = {}
+    sections: dict[str, dict[int, tuple[str, bool]]] = {}
+    for name, content in _parameters(rest):
+        sectioned = _SECTIONED.fullmatch(name)
+        if sectioned and (sectioned[2] or sectioned[3]):
+            numbered = sections.setdefault(sectioned[1], {})
+            numbered.setdefault(int(sectioned[2] or 0), (content, bool(sectioned[3])))
+        else:
+            plain.setdefault(name, decode_words(content))
+    extended = {name: text for name, parts in sections.items() if (text := _joined(parts))}
+    return Parametered(value.strip().lower(), plain | extended)
+
+
+def parse_media_type(raw: bytes | None, default: str = "text/plain") -> str:
+    """The media type of a Content-Type field, lower-case; `default` where it has none."""
+    if raw is None:
+        return default
+    value = unfold(raw).partition(";")[0].strip().lower()
+    if len(value) > _MAX_MEDIA_TYPE or not _MEDIA_TYPE.fullmatch(value):
+        return "text/plain"  # RFC 2045 §5.2
+    return value
+
+
+def _parameters(text: str) -> Iterator[tuple[str, str]]:
+    """Yield (lower-case name, value unquoted)."""
+    position = 0
+    for _ in range(_MAX_PARAMETERS):
+        position = _BETWEEN.match(text, position).end()  # type: ignore[union-attr]
+        name = _NAME.match(text, position)
+        value = _VALUE.match(text, name.end()) if name else None
+        if name and value:
+            quoted = value[1]
+            content = value[2].strip() if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)
+            yield name[1].lower(), content
+            position = value.end()
+        position = _TO_NEXT.match(text, position).end()  # type: ignore[union-attr]
+
+
+def _joined(parts: dict[int, tuple[str, bool]]) -> str:
+    """Join the sections of one parameter, from 0 to the first that is missing."""
+    charset, pieces = "", []
+    for number in range(len(parts)):
+        if number not in parts:
+            break
+        text, is_encoded = parts[number]
+        if is_encoded and number == 0 and text.count("'") >= 2:
+            charset, _, text = text.split("'", 2)
+        data = text.encode()
+        pieces.append(_PERCENT.sub(_percent_byte, data) if is_encoded else data)
+    return decode_charset(b"".join(pieces), charset or "utf-8")
+
+
+def _percent_byte(match: re.Match[bytes]) -> bytes:
+    return bytes([int(match[1], 16)])

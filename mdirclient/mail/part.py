@@ -1,0 +1,172 @@
+"""What a mail and its parts say of themselves, as fields of mdir (docs: formats/header). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from mdirclient.header import OWN_FIELDS
+from mdirclient.mail.block import Block, Buffer, RawField
+from mdirclient.mail.parameters import parse_parameters
+from mdirclient.mail.split import Leaf, Limits, Structure, keep_whole, split
+from mdirclient.mail.words import ADDRESS_FIELDS, decode_addresses, decode_text, unfold
+from mdirclient.url import is_usable_message_id
+
+#: One field copied from a mail, and all of them, in bytes of UTF-8.
+MAX_FIELD: Final = 8 << 10
+MAX_TOGETHER: Final = 64 << 10
+#: Fields copied from a mail: of the 1,000 of a header some are mdir's own.
+MAX_COPIED: Final = 850
+#: All headers of a mail together.
+MAX_OVER_ALL_PARTS: Final = 64 << 20
+_MAX_NAME: Final = 100
+_MAX_TRUNCATED: Final = 50
+
+Fields = tuple[tuple[str, str], ...]
+
+
+@attrs.frozen
+class Part:
+    """A leaf part as it is stored.
+
+    Attributes:
+        number: from 1, in the order of the mail; 1 is the anchor.
+        section: IMAP part specifier.
+        within: media types of the enclosing multiparts, outermost first.
+        media_type: lower-case, `text/plain` where the mail says nothing usable.
+        suggested_name: the sender's proposal in Unicode, a stranger's input, or None.
+        described: the part's content-* fields that are kept.
+        size: bytes of the content.
+        sha256: of the content, hexadecimal.
+    """
+
+    number: int
+    section: str
+    within: tuple[str, ...]
+    media_type: str
+    suggested_name: str | None
+    described: Fields
+    size: int
+    sha256: str
+
+
+@attrs.frozen
+class MailFields:
+    """The top-level fields of a mail in Unicode, within the limits.
+
+    Attributes:
+        fields: names as sent, lower-case; mdir's own names are not yet renamed.
+        truncated: names of what was cut or left out.
+        message_id: the usable message-id, or None.
+    """
+
+    fields: Fields
+    truncated: tuple[str, ...]
+    message_id: str | None
+
+    def renamed(self, authserv_ids: Sequence[str] = ()) -> Fields:
+        """The fields as they stand in a header: mdir's own names become `mail-<name>`.
+
+        Args:
+            authserv_ids: whose `authentication-results` keep their name (RFC 8601 §2.5).
+        """
+        return tuple((_own_name(name, value, authserv_ids), value) for name, value in self.fields)
+
+
+def take_apart(data: Buffer, limits: Limits | None = None) -> tuple[Structure, MailFields]:
+    """Find the parts of a mail and decode its own fields.
+
+    A mail whose headers would take more than 64 MiB over all its parts is kept whole.
+    """
+    structure = split(data, limits)
+    mail = describe(structure)
+    together = sum(len(name) + len(value.encode()) for name, value in mail.fields)
+    if together * len(structure.leaves) > MAX_OVER_ALL_PARTS:
+        return keep_whole(data, structure.block, "more than 64 MiB of headers"), mail
+    return structure, mail
+
+
+def describe(structure: Structure) -> MailFields:
+    """Decode the mail's own fields."""
+    fields: list[tuple[str, str]] = []
+    truncated: dict[str, None] = {}
+    room = MAX_TOGETHER
+    for field in structure.block.fields:
+        name = field.name[:_MAX_NAME]
+        if len(fields) == MAX_COPIED or room <= 0:
+            truncated[name] = None
+            continue
+        value, is_cut = _cut(_decoded(field), min(MAX_FIELD, room))
+        room -= len(value.encode()) + len(name)
+        if is_cut or field.is_cut or len(field.name) > _MAX_NAME:
+            truncated[name] = None
+        fields.append((name, value))
+    if structure.block.more:
+        truncated["more-fields"] = None
+    return MailFields(
+        tuple(fields), tuple(truncated)[:_MAX_TRUNCATED], _message_id(structure.block)
+    )
+
+
+def describe_leaf(leaf: Leaf, number: int, size: int, sha256: str) -> Part:
+    """A leaf with what its header block says."""
+    described = []
+    for name in ("content-type", "content-id", "content-disposition"):
+        raw = leaf.block.get(name)
+        if raw is not None:
+            described.append((name, _cut(decode_text(raw), MAX_FIELD)[0]))
+    if not any(name == "content-type" for name, _ in described):
+        described.insert(0, ("content-type", leaf.media_type))
+    name = suggested_name(leaf.block)
+    return Part(
+        number,
+        leaf.section,
+        leaf.within,
+        leaf.media_type,
+        _cut(name, MAX_FIELD)[0] if name else None,
+        tuple(described),
+        size,
+        sha256,
+    )
+
+
+def suggested_name(block: Block) -> str | None:
+    """The name that the sender proposes. Source: RFC 2183 §2.3; `name` as in old mailers."""
+    for field, parameter in (("content-disposition", "filename"), ("content-type", "name")):
+        raw = block.get(field)
+        if raw is not None and (name := parse_parameters(raw).parameters.get(parameter, "").strip()):
+            return name
+    return None
+
+
+def _message_id(block: Block) -> str | None:
+    raw = block.get("message-id")
+    if raw is None:
+        return None
+    text = unfold(raw)
+    _, opened, inside = text.partition("<")
+    message_id = inside.partition(">")[0] if opened else text
+    return message_id if is_usable_message_id(message_id) else None
+
+
+def _decoded(field: RawField) -> str:
+    return (decode_addresses if field.name in ADDRESS_FIELDS else decode_text)(field.value)
+
+
+def _own_name(name: str, value: str, authserv_ids: Sequence[str]) -> str:
+    if name not in OWN_FIELDS:
+        return name
+    if name == "authentication-results":
+        words = value.partition(";")[0].split()
+        if words and words[0].lower() in {authserv_id.lower() for authserv_id in authserv_ids}:
+            return name
+    return f"mail-{name}"
+
+
+def _cut(text: str, limit: int) -> tuple[str, bool]:
+    data = text.encode()
+    if len(data) <= limit:
+        return text, False
+    return data[:limit].decode(errors="ignore"), True

@@ -1,0 +1,104 @@
+"""Changes of the mdir as values, and a batch that collects them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from mdirclient.header import Header
+from mdirclient.interfaces import Mdird, Subscription
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+@attrs.frozen
+class Operation:
+    """One change. `base` is of SET only."""
+
+    keyword: Literal["PUT", "SET", "CLASS", "REM"]
+    folder: str
+    header: Header
+    base: int = 0
+
+
+Run = Callable[[list[Operation]], list[int]]
+
+
+class Changes:
+    """The changing half of an Mdird, in terms of `_run`, which does a list of operations."""
+
+    def _run(self, operations: list[Operation]) -> list[int]:
+        """Do the operations in one durable transaction; an answer for each."""
+        raise NotImplementedError  # pragma: no cover - every Mdird has its own
+
+    def put(self, folder: str, header: Header) -> int:
+        """See `Mdird.put`."""
+        return self._run([Operation("PUT", folder, header)])[0]
+
+    def set(self, folder: str, header: Header, *, base: int) -> int:
+        """See `Mdird.set`."""
+        return self._run([Operation("SET", folder, header, base)])[0]
+
+    def classify(self, folder: str, header: Header) -> None:
+        """See `Mdird.classify`."""
+        self._run([Operation("CLASS", folder, header)])
+
+    def remove(self, folder: str, pattern: Header) -> int:
+        """See `Mdird.remove`."""
+        return self._run([Operation("REM", folder, pattern)])[0]
+
+
+class Batch(Changes):
+    """Operations that become one transaction when the context ends without an error.
+
+    Reading goes to the mdird itself, which does not know of them yet.
+    """
+
+    def __init__(self, mdird: Mdird, run: Run) -> None:
+        self._mdird = mdird
+        self._run_together = run
+        self._operations: list[Operation] = []
+
+    def _run(self, operations: list[Operation]) -> list[int]:
+        self._operations += operations
+        return [0] * len(operations)
+
+    def batch(self) -> Batch:
+        """A batch in a batch is a batch of its own."""
+        return Batch(self._mdird, self._run_together)
+
+    def lookup(self, folder: str, pattern: Header = Header()) -> Iterator[Header]:
+        """See `Mdird.lookup`."""
+        return self._mdird.lookup(folder, pattern)
+
+    def subscribe(
+        self,
+        folder: str,
+        version: int = 0,
+        *,
+        epoch: str | None = None,
+        timeout: float | None = None,
+    ) -> Subscription:
+        """See `Mdird.subscribe`."""
+        return self._mdird.subscribe(folder, version, epoch=epoch, timeout=timeout)
+
+    def close(self) -> None:
+        """Forget what was collected."""
+        self._operations = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        operations, self._operations = self._operations, []
+        if kind is None and operations:
+            self._run_together(operations)

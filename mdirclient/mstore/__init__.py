@@ -1,0 +1,5 @@
+"""Stores of contents."""
+
+from mdirclient.mstore.directory import DirectoryMstore
+
+__all__ = ["DirectoryMstore"]

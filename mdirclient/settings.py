@@ -1,0 +1,147 @@
+"""Settings: the places agreed on in the environment. Reads the environment and TOML files.
+
+The order is option, environment, the user's file, the system's file, default. MTAs strip
+the environment, so one file given by `--config` can replace both files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from mdirclient.errors import SettingsError
+
+APPLICATION: Final = "mdir"
+FILE: Final = "config.toml"
+
+
+@attrs.frozen
+class Setting:
+    """One setting: its environment variable (and key in the file), default and meaning."""
+
+    name: str
+    default: str | None
+    meaning: str
+
+
+SETTINGS: Final = (
+    Setting("MDIRD", None, "the mdird to connect to; default: `file://` + user data directory"),
+    Setting("MDIR_STORE", None, "the mstore; default: `store/` in the embedded mdird"),
+    Setting("MDIR_USERS", "Users", "folder with one entry `type: user` for each user"),
+    Setting("MDIR_SMTP_ACCOUNTS", "SMTP/Accounts", "one folder for each mail address served"),
+    Setting("MDIR_SMTP_OUTBOX", "SMTP/Outbox", "a folder for each address: what is to be sent"),
+    Setting("MDIR_SMTP_SPAM", "SMTP/Spam", "a folder for each address: what its user calls spam"),
+    Setting("MDIR_SMTP_HOSTNAME", None, "name of this host in `received`; default: the system's"),
+    Setting(
+        "MDIR_SMTP_AUTHSERV",
+        None,
+        "authserv-ids, by commas, whose Authentication-Results in a mail are believed",
+    ),
+)
+_BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+
+
+class Settings:
+    """The settings of one run. Files are read when a value is first looked for in them.
+
+    Args:
+        environ: the environment.
+        config: a TOML file in the place of the user's and the system's.
+    """
+
+    def __init__(self, environ: Mapping[str, str], config: str | None = None) -> None:
+        self._environ = environ
+        self._config = config
+        self._files: list[tuple[str, dict[str, str]]] | None = None
+
+    def find(self, name: str) -> str | None:
+        """The value of a setting, its default, or None. An empty variable counts as not set.
+
+        Raises:
+            SettingsError: a file cannot be used.
+        """
+        setting = _BY_NAME[name]
+        if value := self._environ.get(name):
+            return value
+        if self._files is None:
+            self._files = self._read_files()
+        for _, values in self._files:
+            if name in values:
+                return values[name]
+        return setting.default
+
+    def get(self, name: str) -> str:
+        """The value of a setting that has a default."""
+        value = self.find(name)
+        if value is None:
+            raise SettingsError(name, "settings", "it is not set and has no default")
+        return value
+
+    def mdird(self) -> str:
+        """The url of the mdird."""
+        return self.find("MDIRD") or file_url(_user_data_directory())
+
+    def _read_files(self) -> list[tuple[str, dict[str, str]]]:
+        if self._config is not None:
+            return [(self._config, _read_file(self._config))]
+        return [(path, _read_file(path)) for path in _config_files() if os.path.exists(path)]
+
+
+def file_url(path: str) -> str:
+    """The `file:` url of a path. Source: RFC 8089."""
+    quoted = os.fsencode(os.path.abspath(path))
+    return "file://" + "".join(chr(b) if chr(b) in _PLAIN else f"%{b:02X}" for b in quoted)
+
+
+def file_path(url: str, name: str) -> str:
+    """The path of a `file:///path` url.
+
+    Raises:
+        SettingsError: another url. `name` is that of the setting.
+    """
+    if not url.startswith("file:///"):
+        raise SettingsError(name, url, "expected file:///path")
+    head, *rest = os.fsencode(url.removeprefix("file://")).split(b"%")
+    try:
+        return os.fsdecode(head + b"".join(bytes([int(p[:2], 16)]) + p[2:] for p in rest))
+    except ValueError:
+        raise SettingsError(name, url, "a % is not followed by two hexadecimal digits") from None
+
+
+_PLAIN: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/@+,=:"
+
+
+def _config_files() -> list[str]:
+    import platformdirs  # only where the environment does not say it all
+
+    return [
+        os.path.join(platformdirs.user_config_dir(APPLICATION), FILE),
+        os.path.join(platformdirs.site_config_dir(APPLICATION), FILE),
+    ]
+
+
+def _user_data_directory() -> str:
+    import platformdirs  # only where the environment does not say it all
+
+    return platformdirs.user_data_dir(APPLICATION)
+
+
+def _read_file(path: str) -> dict[str, str]:
+    import tomllib  # only where there is a file
+
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise SettingsError("--config", path, f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError("--config", path, f"is not TOML: {error}") from error
+    for name, value in values.items():
+        if name not in _BY_NAME:
+            raise SettingsError(name, path, "there is no such setting; see the reference of settings")
+        if not isinstance(value, str):
+            raise SettingsError(name, path, 'the value must be a text: NAME = "value"')
+    return values

@@ -1,0 +1,206 @@
+"""Runs a sync: patches to a folder, contents from a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import attrs
+
+from mdirclient.errors import OriginMismatchError, ReplyError, StoreError, reply_error
+from mdirclient.folder import Batch, Folder, Origin
+from mdirclient.folder.batch import PENDING_REASON
+from mdirclient.header import Header
+from mdirclient.interfaces import Mdird, Mstore
+from mdirclient.patch import End, Now, Patch
+from mdirclient.sync.plan import Step, check_removals, plan
+from mdirclient.url import PartURL
+
+#: A batch is applied when it has this many steps or bytes of content.
+_BATCH_STEPS: Final = 1000
+_BATCH_BYTES: Final = 64 << 20
+
+Progress = Callable[[int, int], None]
+
+
+@attrs.frozen
+class SyncReport:
+    """What a sync did, or with `dry_run` would do.
+
+    Attributes:
+        version: of the folder now.
+        fetched: entries whose content was fetched.
+        updated: entries whose header alone changed.
+        removed: entries that are gone.
+        pending: entries whose content could not be had; they are tried again next time.
+        steps: all steps, in order.
+    """
+
+    version: int
+    fetched: int
+    updated: int
+    removed: int
+    pending: int
+    steps: tuple[Step, ...]
+
+
+def sync(
+    folder: Folder,
+    mdird: Mdird,
+    name: str,
+    *,
+    store: Mstore | None = None,
+    dry_run: bool = False,
+    allow_mass_removal: bool = False,
+    progress: Progress | None = None,
+) -> SyncReport:
+    """Bring a local folder to the state of a folder of the mdir. One way: mdir to files.
+
+    Durable on return. Cut at any moment, the next sync goes on. One entry whose content
+    cannot be had is noted as pending and does not stop the others. A physical file that a
+    person changed stays when its entry is removed.
+
+    Args:
+        folder: the local folder; made if it is missing.
+        mdird: where the folder of the mdir is.
+        name: path of that folder.
+        store: where the contents are; None: `open_store()`.
+        dry_run: change nothing.
+        allow_mass_removal: let a listing remove more than half of the folder.
+        progress: called with (steps done, steps in all).
+
+    Raises:
+        OriginMismatchError: the local folder mirrors another one.
+        ConflictReplyError: `.version` is above the folder's own counter.
+        VersionFormatError: `.version` holds no counter.
+        MassRemovalError: see `allow_mass_removal`; nothing was changed.
+    """
+    before = folder.version
+    origin = folder.origin
+    subscription = mdird.subscribe(
+        name, before, epoch=origin.epoch if origin else None, timeout=0
+    )
+    with _closing(subscription.close):
+        _check_origin(folder, origin, subscription.folder_id, name)
+        patches, version = _collect(subscription)
+    pending = {_pending_url(header): header.replace(PENDING_REASON) for header in folder.pending()}
+    held = {entry.url: entry.header for entry in folder}
+    steps = plan(patches, held, pending, is_listing=subscription.is_listing)
+    if subscription.is_listing and not allow_mass_removal:
+        check_removals(steps, held, os.fspath(folder.path))
+    if not dry_run:
+        runner = _Runner(folder, store or _default_store(), progress)
+        target = Origin(subscription.folder_id, subscription.epoch, name)
+        is_same = origin and attrs.evolve(origin, name=name) == target
+        runner.run(steps, before, version, None if is_same else target, subscription.is_listing)
+        pending_now = len(folder.pending())
+    else:
+        pending_now = len(pending)
+    count = {action: sum(step.action == action for step in steps) for action in ("fetch", "update", "remove")}
+    failed = 0 if dry_run else runner.failed
+    return SyncReport(
+        version, count["fetch"] - failed, count["update"], count["remove"], pending_now, tuple(steps)
+    )
+
+
+class _Runner:
+    """Runs steps in batches, each with the version that it reaches."""
+
+    def __init__(self, folder: Folder, store: Mstore, progress: Progress | None) -> None:
+        self._folder = folder
+        self._store = store
+        self._progress = progress
+        self.failed = 0
+
+    def run(
+        self,
+        steps: list[Step],
+        before: int,
+        version: int,
+        origin: Origin | None,
+        is_listing: bool,
+    ) -> None:
+        self._folder.make()
+        done, reached = 0, before
+        groups = list(_grouped(steps)) or [[]]
+        for group in groups:
+            is_last = group is groups[-1]
+            with self._folder.batch() as batch:
+                for step in group:
+                    self._stage(batch, step)
+                    done += 1
+                    if self._progress:
+                        self._progress(done, len(steps))
+                if is_last:
+                    batch.set_version(version, before=reached)
+                    if origin:
+                        batch.set_origin(origin)
+                elif not is_listing and not origin:
+                    # A listing, and a folder that is mirrored for the first time, say where
+                    # they are only when they are complete.
+                    batch.set_version(max(group[-1].version, reached), before=reached)
+            reached = max(group[-1].version, reached) if group and not is_listing and not origin else reached
+
+    def _stage(self, batch: Batch, step: Step) -> None:
+        if step.action == "remove":
+            batch.remove(step.url, keep_modified=True)
+        elif step.action == "update":
+            batch.replace(step.header)
+        else:
+            try:
+                with self._store.open(step.url) as content:
+                    batch.replace(step.header, content)
+            except StoreError as error:
+                self.failed += 1
+                batch.pend(step.header, str(error))
+
+
+def _grouped(steps: list[Step]) -> Iterator[list[Step]]:
+    group: list[Step] = []
+    size = 0
+    for step in steps:
+        group.append(step)
+        size += _size(step.header)
+        if len(group) >= _BATCH_STEPS or size >= _BATCH_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _size(header: Header) -> int:
+    size = header.get("size") or ""
+    return int(size) if size.isdecimal() and len(size) < 16 else 0
+
+
+def _collect(subscription: object) -> tuple[list[Patch], int]:
+    patches: list[Patch] = []
+    for event in subscription:  # type: ignore[attr-defined]
+        match event:
+            case Patch():
+                patches.append(event)
+            case Now(version=version):
+                return patches, version
+            case End(status=status, text=text):
+                raise reply_error(status, text)
+    raise ReplyError(503, "the subscription ended before it was complete")
+
+
+def _check_origin(folder: Folder, origin: Origin | None, folder_id: str, name: str) -> None:
+    if origin and origin.folder_id != folder_id:
+        raise OriginMismatchError(os.fspath(folder.path), origin.name, name)
+
+
+def _pending_url(header: Header) -> PartURL:
+    return PartURL.parse(header["url"])
+
+
+def _default_store() -> Mstore:
+    from mdirclient.connect import open_store  # the environment is asked only if it has to be
+
+    return open_store(create=False)
+
+
+class _closing:  # noqa: N801
+    pass
