@@ -30,16 +30,18 @@ def connect(
 
     Raises:
         TransportError: it is missing or cannot be opened.
+        StoreError: its store is missing or cannot be opened.
         SettingsError: the url cannot be used.
     """
     from mdirclient.mdird import EmbeddedMdird  # what another kind of mdird does not need
 
     found = settings or Settings(os.environ)
-    path = file_path(url or found.mdird(), "MDIRD")
-    mdird = EmbeddedMdird(path, create=create, timeout=timeout)
-    if create and not found.find("MDIR_STORE"):
-        open_store(file_url(os.path.join(path, STORE)))
-    return mdird
+    address = url or found.mdird()
+    path = file_path(address, "MDIRD")
+    store = found.find("MDIR_STORE") or file_url(os.path.join(path, STORE))
+    return EmbeddedMdird(
+        path, open_store(store, create=create), create=create, timeout=timeout
+    )
 
 
 def open_store(

@@ -169,12 +169,17 @@ class Mdird(Protocol):
     A folder is named by its path from the root, `SMTP/Accounts`; `/` or an empty text is
     the root. Every change is durable on return.
 
+    Attributes:
+        store: where the contents of its entries are.
+
     Raises:
         NotFoundReplyError: there is no such folder.
         PermanentReplyError: 400, the header or the pattern cannot be used.
         TemporaryReplyError: 503, try again.
         TransportError: mdird cannot be reached.
     """
+
+    store: Mstore
 
     def put(self, folder: str, header: Header) -> int:
         """Add an entry; returns its version. A live url changes nothing and answers its version.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from mdirclient import _fs, _sqlite
 from mdirclient.errors import FormatError, ReplyError, TransportError, reply_error
 from mdirclient.header import Header
+from mdirclient.interfaces import Mstore
 from mdirclient.mdird.operation import Batch, Changes, Operation
 from mdirclient.mdird.schema import MIGRATIONS, ROOT
 from mdirclient.mdird.subscription import EmbeddedSubscription
@@ -41,6 +42,7 @@ class EmbeddedMdird(Changes):
 
     Args:
         path: the directory.
+        store: where the contents of its entries are.
         create: make it if it is missing.
         timeout: seconds to wait for other processes.
         clock: seconds since 1970, for receipts.
@@ -52,12 +54,14 @@ class EmbeddedMdird(Changes):
     def __init__(
         self,
         path: str | os.PathLike[str],
+        store: Mstore,
         *,
         create: bool = True,
         timeout: float = 30.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = os.path.abspath(path)
+        self.store = store
         self._database = os.path.join(self.path, DATABASE)
         self._timeout = timeout
         self._clock = clock

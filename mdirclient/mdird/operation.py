@@ -59,6 +59,7 @@ class Batch(Changes):
     """
 
     def __init__(self, mdird: Mdird, run: Run) -> None:
+        self.store = mdird.store
         self._mdird = mdird
         self._run_together = run
         self._operations: list[Operation] = []

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import attrs
 
-from mdirclient.errors import OriginMismatchError, ReplyError, StoreError, reply_error
+from mdirclient.errors import OriginMismatchError, StoreError, reply_error
 from mdirclient.folder import Batch, Folder, Origin
 from mdirclient.folder.batch import PENDING_REASON
-from mdirclient.header import Header
-from mdirclient.interfaces import Mdird, Mstore
+from mdirclient.interfaces import Mdird, Mstore, Subscription
 from mdirclient.patch import End, Now, Patch
 from mdirclient.sync.plan import Step, check_removals, plan
 from mdirclient.url import PartURL
@@ -65,7 +65,7 @@ def sync(
         folder: the local folder; made if it is missing.
         mdird: where the folder of the mdir is.
         name: path of that folder.
-        store: where the contents are; None: `open_store()`.
+        store: where the contents are; None: the store of the mdird.
         dry_run: change nothing.
         allow_mass_removal: let a listing remove more than half of the folder.
         progress: called with (steps done, steps in all).
@@ -78,69 +78,72 @@ def sync(
     """
     before = folder.version
     origin = folder.origin
-    subscription = mdird.subscribe(
-        name, before, epoch=origin.epoch if origin else None, timeout=0
-    )
-    with _closing(subscription.close):
-        _check_origin(folder, origin, subscription.folder_id, name)
-        patches, version = _collect(subscription)
-    pending = {_pending_url(header): header.replace(PENDING_REASON) for header in folder.pending()}
-    held = {entry.url: entry.header for entry in folder}
-    steps = plan(patches, held, pending, is_listing=subscription.is_listing)
-    if subscription.is_listing and not allow_mass_removal:
-        check_removals(steps, held, os.fspath(folder.path))
-    if not dry_run:
-        runner = _Runner(folder, store or _default_store(), progress)
+    epoch = origin.epoch if origin else None
+    with contextlib.closing(mdird.subscribe(name, before, epoch=epoch, timeout=0)) as subscription:
         target = Origin(subscription.folder_id, subscription.epoch, name)
-        is_same = origin and attrs.evolve(origin, name=name) == target
-        runner.run(steps, before, version, None if is_same else target, subscription.is_listing)
-        pending_now = len(folder.pending())
-    else:
-        pending_now = len(pending)
-    count = {action: sum(step.action == action for step in steps) for action in ("fetch", "update", "remove")}
-    failed = 0 if dry_run else runner.failed
-    return SyncReport(
-        version, count["fetch"] - failed, count["update"], count["remove"], pending_now, tuple(steps)
+        is_listing = subscription.is_listing
+        if origin and origin.folder_id != target.folder_id:
+            raise OriginMismatchError(os.fspath(folder.path), origin.name, name)
+        patches, version = _collect(subscription)
+    held = {entry.url: entry.header for entry in folder}
+    pending = {PartURL.parse(h["url"]): h.replace(PENDING_REASON) for h in folder.pending()}
+    steps = plan(patches, held, pending, is_listing=is_listing)
+    if is_listing and not allow_mass_removal:
+        check_removals(steps, held, os.fspath(folder.path))
+    if dry_run:
+        return _report(steps, before, len(pending), failed=0)
+    is_known = origin is not None and origin.epoch == target.epoch
+    runner = _Runner(folder, store or mdird.store, progress, is_counted=is_known and not is_listing)
+    runner.run(steps, before, version, None if is_known else target)
+    return _report(steps, version, len(folder.pending()), failed=runner.failed)
+
+
+def _report(steps: list[Step], version: int, pending: int, *, failed: int) -> SyncReport:
+    fetched, updated, removed = (
+        sum(step.action == action for step in steps) for action in ("fetch", "update", "remove")
     )
+    return SyncReport(version, fetched - failed, updated, removed, pending, tuple(steps))
 
 
 class _Runner:
-    """Runs steps in batches, each with the version that it reaches."""
+    """Runs steps in batches.
 
-    def __init__(self, folder: Folder, store: Mstore, progress: Progress | None) -> None:
+    Args:
+        folder: the local folder.
+        store: where the contents are.
+        progress: called with (steps done, steps in all).
+        is_counted: whether `.version` moves with each batch. A listing, and a folder that is
+            mirrored for the first time, say where they are only when they are complete.
+    """
+
+    def __init__(
+        self, folder: Folder, store: Mstore, progress: Progress | None, *, is_counted: bool
+    ) -> None:
         self._folder = folder
         self._store = store
-        self._progress = progress
+        self._progress = progress or (lambda done, total: None)
+        self._is_counted = is_counted
         self.failed = 0
 
-    def run(
-        self,
-        steps: list[Step],
-        before: int,
-        version: int,
-        origin: Origin | None,
-        is_listing: bool,
-    ) -> None:
+    def run(self, steps: list[Step], before: int, version: int, origin: Origin | None) -> None:
+        """Run all steps; then `.version` is `version`, and `.origin` is `origin` if given."""
         self._folder.make()
         done, reached = 0, before
         groups = list(_grouped(steps)) or [[]]
-        for group in groups:
-            is_last = group is groups[-1]
+        for number, group in enumerate(groups, 1):
             with self._folder.batch() as batch:
                 for step in group:
                     self._stage(batch, step)
                     done += 1
-                    if self._progress:
-                        self._progress(done, len(steps))
-                if is_last:
+                    self._progress(done, len(steps))
+                if number == len(groups):
                     batch.set_version(version, before=reached)
                     if origin:
                         batch.set_origin(origin)
-                elif not is_listing and not origin:
-                    # A listing, and a folder that is mirrored for the first time, say where
-                    # they are only when they are complete.
-                    batch.set_version(max(group[-1].version, reached), before=reached)
-            reached = max(group[-1].version, reached) if group and not is_listing and not origin else reached
+                elif self._is_counted:
+                    advanced = max(group[-1].version, reached)
+                    batch.set_version(advanced, before=reached)
+                    reached = advanced
 
     def _stage(self, batch: Batch, step: Step) -> None:
         if step.action == "remove":
@@ -174,9 +177,10 @@ def _size(header: Header) -> int:
     return int(size) if size.isdecimal() and len(size) < 16 else 0
 
 
-def _collect(subscription: object) -> tuple[list[Patch], int]:
+def _collect(subscription: Subscription) -> tuple[list[Patch], int]:
+    """All patches until Now, and the version that they lead to."""
     patches: list[Patch] = []
-    for event in subscription:  # type: ignore[attr-defined]
+    for event in subscription:
         match event:
             case Patch():
                 patches.append(event)
@@ -184,23 +188,4 @@ def _collect(subscription: object) -> tuple[list[Patch], int]:
                 return patches, version
             case End(status=status, text=text):
                 raise reply_error(status, text)
-    raise ReplyError(503, "the subscription ended before it was complete")
-
-
-def _check_origin(folder: Folder, origin: Origin | None, folder_id: str, name: str) -> None:
-    if origin and origin.folder_id != folder_id:
-        raise OriginMismatchError(os.fspath(folder.path), origin.name, name)
-
-
-def _pending_url(header: Header) -> PartURL:
-    return PartURL.parse(header["url"])
-
-
-def _default_store() -> Mstore:
-    from mdirclient.connect import open_store  # the environment is asked only if it has to be
-
-    return open_store(create=False)
-
-
-class _closing:  # noqa: N801
-    pass
+    raise reply_error(503, "the subscription ended before it was complete")

@@ -1,0 +1,166 @@
+"""The command line `mdir-smtp`.
+
+`deliver` imports only what a delivery needs: it runs once for each mail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Final
+
+from mdirclient.cli import exits
+from mdirclient.cli.arguments import Parser, UsageError, add_config, run, say, settings_of
+
+PROGRAM: Final = "mdir-smtp"
+_CHUNK: Final = 1 << 16
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run `mdir-smtp`; returns the exit code."""
+    given = list(sys.argv[1:] if words is None else words)
+    if given[:1] == ["deliver"]:
+        return _deliver_safely(given)
+    return run(parser(), given)
+
+
+def parser() -> Parser:
+    """The parser of `mdir-smtp`."""
+    top = Parser(prog=PROGRAM, description="Mail between SMTP and the mdir.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _add_deliver(commands)
+    _add_account(commands)
+    return top
+
+
+def _add_deliver(commands: argparse._SubParsersAction[Parser]) -> None:
+    command = commands.add_parser(
+        "deliver",
+        help="deliver one mail from standard input",
+        description="Deliver one mail from standard input, as an MTA hands it over. Exits 0 when"
+        " everything is stored durably, 67 when there is certainly no such account, and 75 (try"
+        " again later) for anything else.",
+        epilog="What the options do not say is taken from the environment that Postfix, Exim and"
+        " OpenSMTPD set: SENDER, RECIPIENT, ORIGINAL_RECIPIENT, LOCAL, LOCAL_PART, DOMAIN,"
+        " CLIENT_ADDRESS, CLIENT_HOSTNAME, CLIENT_HELO. Without a recipient the mail is classified"
+        " at the root.",
+    )
+    command.add_argument(
+        "--recipient",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="address of an account; may be repeated, one for each call is better",
+    )
+    command.add_argument("--sender", metavar="ADDRESS", help="the sender; `<>` for none")
+    add_config(command)
+    command.set_defaults(command=_deliver)
+
+
+def _add_account(commands: argparse._SubParsersAction[Parser]) -> None:
+    account = commands.add_parser("account", help="the mail addresses served")
+    actions = account.add_subparsers(required=True, metavar="ACTION")
+    add = actions.add_parser(
+        "add",
+        help="make an account",
+        description="Make an account: its folder, outbox and spam folders, and its user, where they"
+        " are missing. Makes the mdird too, if there is none.",
+    )
+    add.add_argument("address", metavar="ADDRESS", help="local@domain")
+    add.add_argument("--user", metavar="NAME", help="whom it belongs to; default: the address")
+    add.add_argument(
+        "--mount",
+        metavar="FOLDER",
+        help="a second name for the account's folder, such as Home/JojoLapin/Emails",
+    )
+    add_config(add)
+    add.set_defaults(command=_account_add)
+
+
+def _account_add(arguments: argparse.Namespace) -> int:
+    from mdirclient.connect import connect
+    from mdirclient.smtp.accounts import Places, add_account
+
+    settings = settings_of(arguments)
+    with connect(settings=settings) as mdird:
+        places = Places.from_settings(settings)
+        account = add_account(
+            mdird, places, arguments.address, user=arguments.user, mount=arguments.mount
+        )
+    print(account)
+    return exits.OK
+
+
+def _deliver(arguments: argparse.Namespace) -> int:
+    from mdirclient.connect import connect
+    from mdirclient.smtp.deliver import Host, deliver
+    from mdirclient.smtp.envelope import read_envelope
+
+    settings = settings_of(arguments)
+    envelope = read_envelope(
+        os.environ, sender=arguments.sender, recipients=arguments.recipient
+    )
+    authserv_ids = (settings.find("MDIR_SMTP_AUTHSERV") or "").replace(",", " ").split()
+    host = Host(
+        settings.find("MDIR_SMTP_HOSTNAME") or os.uname().nodename, tuple(authserv_ids), _date()
+    )
+    with connect(create=False, settings=settings) as mdird:
+        deliver(
+            _standard_input(),
+            mdird,
+            envelope=envelope,
+            accounts=settings.get("MDIR_SMTP_ACCOUNTS"),
+            host=host,
+        )
+    return exits.OK
+
+
+class _TerminatedError(Exception):
+    """A signal asked the process to end."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _TerminatedError(f"ended by signal {number}")
+
+
+def _deliver_safely(words: list[str]) -> int:
+    """Deliver with the exit codes that every MTA understands: 0, 67 and 75, never a traceback."""
+    # Exim bounces a mail whose program a signal ended.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, _terminate)
+    try:
+        arguments = parser().parse_args(words)
+        return int(arguments.command(arguments))
+    except SystemExit:  # --help
+        return exits.OK
+    except UsageError as error:
+        reason = str(error)
+    except BaseException as error:
+        from mdirclient.smtp.accounts import UnknownRecipientError
+
+        reason = str(error) or type(error).__name__
+        if isinstance(error, UnknownRecipientError):
+            say(f"{PROGRAM} deliver: {reason}")
+            return exits.NO_USER
+    # One line, and never one that begins with a status code: Postfix would believe it.
+    say(f"{PROGRAM} deliver: {' '.join(reason.split())}; the mail was not taken, try again later")
+    return exits.TEMPORARY
+
+
+def _standard_input() -> Iterator[bytes]:
+    while chunk := os.read(0, _CHUNK):
+        yield chunk
+
+
+def _date() -> str:
+    """Now, as in RFC 5322 §3.3. Python formats names in English unless a program asks otherwise."""
+    return time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The SMTP connector: a thin consumer of mdirclient's public names."""

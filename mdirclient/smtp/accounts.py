@@ -1,0 +1,166 @@
+"""Accounts: a folder for each mail address served, and the user it belongs to.
+
+Writes to the mdir only.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from mdirclient.errors import FolderPathError, MdirError, NotFoundReplyError
+from mdirclient.header import Header
+from mdirclient.interfaces import Mdird
+from mdirclient.mdird.tree import check_name, folder_id, make_folder
+from mdirclient.settings import Settings
+
+
+@attrs.frozen
+class Places:
+    """The folders agreed on. Each holds a folder for each address; `users` an entry a user."""
+
+    users: str
+    accounts: str
+    outbox: str
+    spam: str
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Places:
+        """As the settings say."""
+        return cls(
+            settings.get("MDIR_USERS"),
+            settings.get("MDIR_SMTP_ACCOUNTS"),
+            settings.get("MDIR_SMTP_OUTBOX"),
+            settings.get("MDIR_SMTP_SPAM"),
+        )
+
+
+@attrs.define(eq=False, slots=False)
+class NoAccountsError(MdirError):
+    """The folder of accounts is missing or empty: nothing can be said about an address."""
+
+    folder: str
+
+    def message(self) -> str:
+        return (
+            f"there are no accounts in {self.folder!r}; "
+            f"make one with `mdir-smtp account add ADDRESS`"
+        )
+
+
+@attrs.define(eq=False, slots=False)
+class UnknownRecipientError(MdirError, LookupError):
+    """The folder of accounts was read, holds at least one, and none for these addresses."""
+
+    addresses: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"no account for {', '.join(ascii(address) for address in self.addresses)}"
+
+
+def normal_address(address: str) -> str:
+    """An address as accounts are named: local part and domain in lower case.
+
+    Raises:
+        FolderPathError: not `local@domain`, or a folder cannot have this name.
+    """
+    name = check_name(address.strip().removeprefix("<").removesuffix(">").lower())
+    local, at, domain = name.rpartition("@")
+    if not (at and local and domain) or " " in name:
+        raise FolderPathError(address, "an account is named local@domain")
+    return name
+
+
+def find_account(mdird: Mdird, accounts: str, candidates: tuple[str, ...]) -> str | None:
+    """The account folder for the first address that has one, or None.
+
+    Addresses compare without case; what follows `+` in the local part (sub-addressing,
+    RFC 5233) may be missing in the account's name.
+
+    Args:
+        mdird: where the folders are.
+        accounts: the folder of accounts.
+        candidates: spellings of one recipient, the preferred one first.
+
+    Raises:
+        NoAccountsError: there is no account at all.
+    """
+    wanted = [name for address in candidates for name in _names(address)]
+    for name in wanted:
+        if _is_there(mdird, accounts, Header([("type", "dir"), ("name", name)])):
+            return f"{accounts}/{name}"
+    # Before somebody is told that there is no such account, every name is looked at.
+    names = {}
+    for header in mdird.lookup(accounts, Header([("type", "dir")])):
+        names[header["name"].lower()] = header["name"]
+    if not names:
+        raise NoAccountsError(accounts)
+    return next((f"{accounts}/{names[name]}" for name in wanted if name in names), None)
+
+
+def add_account(
+    mdird: Mdird, places: Places, address: str, *, user: str | None = None, mount: str | None = None
+) -> str:
+    """Make what an address needs where it is missing: user, outbox, spam and account folder.
+
+    Args:
+        mdird: where to make it.
+        places: the folders agreed on.
+        address: local@domain.
+        user: name of the user it belongs to; None: the address.
+        mount: a second name for the account's folder, such as `Home/JojoLapin/Emails`.
+
+    Returns:
+        The path of the account's folder.
+
+    Raises:
+        FolderPathError: the address or a name cannot be used.
+        ConflictReplyError: the name of the mount is taken by another folder.
+    """
+    name = normal_address(address)
+    owner = check_name(user or name)
+    for place in (places.users, places.accounts, f"{places.outbox}/{name}", f"{places.spam}/{name}"):
+        make_folder(mdird, place)
+    _add_user(mdird, places.users, owner, name)
+    fields = [("type", "dir"), ("name", name), ("address", name), ("user", owner)]
+    mdird.put(places.accounts, Header(fields))
+    account = f"{places.accounts}/{name}"
+    if mount:
+        parent, _, last = mount.strip("/").rpartition("/")
+        make_folder(mdird, parent)
+        fields = [("type", "dir"), ("name", check_name(last)), ("id", folder_id(mdird, account))]
+        mdird.put(parent, Header(fields))
+    return account
+
+
+def _names(address: str) -> list[str]:
+    try:
+        name = normal_address(address)
+    except FolderPathError:
+        return []
+    local, _, domain = name.rpartition("@")
+    base = local.partition("+")[0]
+    return [name, f"{base}@{domain}"] if base and base != local else [name]
+
+
+def _is_there(mdird: Mdird, folder: str, pattern: Header) -> bool:
+    try:
+        return next(iter(mdird.lookup(folder, pattern)), None) is not None
+    except NotFoundReplyError:
+        raise NoAccountsError(folder) from None
+
+
+def _add_user(mdird: Mdird, users: str, name: str, address: str) -> None:
+    """The user's one entry, with this address among its addresses."""
+    subscription = mdird.subscribe(users, timeout=0)
+    version, entry = 0, None
+    for event in subscription:
+        header = getattr(event, "header", None)
+        if header and header.get("type") == "user" and header.get("name") == name:
+            version, entry = event.new_version, header
+    if entry is None:
+        stored = mdird.store.add_file(b"", media_type="text/plain", suggested_name=name)
+        fields = [("type", "user"), ("name", name), ("address", address)]
+        mdird.put(users, Header([*stored.headers()[0], *fields]))
+    elif address not in entry.get_all("address"):
+        changed = entry.replace("address", *entry.get_all("address"), address)
+        mdird.set(users, changed, base=version)
