@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mdirclient.connect import connect, open_store
     from mdirclient.folder import Batch, Entry, Folder, Message, Origin
     from mdirclient.header import Header
-    from mdirclient.interfaces import Mdird, Mstore, Receiver, StoredMessage, Subscription
+    from mdirclient.interfaces import Mdird, Mstore, Receiver, Subscription
+    from mdirclient.mail.stored import StoredMessage
     from mdirclient.mdird.tree import folder_id, make_folder
     from mdirclient.naming import safe_name
     from mdirclient.patch import End, Now, Patch
@@ -37,7 +38,7 @@ _HOMES = {
     "PartURL": "url",
     "Patch": "patch",
     "Receiver": "interfaces",
-    "StoredMessage": "interfaces",
+    "StoredMessage": "mail.stored",
     "Subscription": "interfaces",
     "SyncReport": "sync",
     "connect": "connect",

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 _RETRY_WAIT = 0.01
 
 
-def connect(path: str, migrations: Sequence[str], *, timeout: float, create: bool) -> sqlite3.Connection:
+def connect(
+    path: str, migrations: Sequence[str], *, timeout: float, create: bool
+) -> sqlite3.Connection:
     """Open a database in WAL mode; a committed transaction is durable (synchronous=FULL).
 
     Args:

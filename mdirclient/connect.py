@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mdirclient.errors import SettingsError
-from mdirclient.interfaces import Mdird, Mstore
 from mdirclient.settings import Settings, file_path, file_url
+
+if TYPE_CHECKING:
+    from mdirclient.interfaces import Mdird, Mstore
 
 STORE: Final = "store"
 
@@ -39,9 +41,7 @@ def connect(
     address = url or found.mdird()
     path = file_path(address, "MDIRD")
     store = found.find("MDIR_STORE") or file_url(os.path.join(path, STORE))
-    return EmbeddedMdird(
-        path, open_store(store, create=create), create=create, timeout=timeout
-    )
+    return EmbeddedMdird(path, open_store(store, create=create), create=create, timeout=timeout)
 
 
 def open_store(
@@ -66,5 +66,7 @@ def open_store(
         return DirectoryMstore(file_path(given, "MDIR_STORE"), create=create)
     mdird = found.mdird()
     if not mdird.startswith("file:"):
-        raise SettingsError("MDIR_STORE", mdird, "only an mdird at file:///path has a store of its own")
+        raise SettingsError(
+            "MDIR_STORE", mdird, "only an mdird at file:///path has a store of its own"
+        )
     return DirectoryMstore(os.path.join(file_path(mdird, "MDIRD"), STORE), create=create)

@@ -36,7 +36,8 @@ from __future__ import annotations
 
 import attrs
 
-_error = attrs.define(eq=False, slots=False)
+# The repr of BaseException shows the fields already.
+_error = attrs.define(eq=False, slots=False, repr=False)
 
 
 class MdirError(Exception):
@@ -122,22 +123,18 @@ class ReplyError(MdirError):
         return f"{self.text} ({self.status})"
 
 
-@_error
 class TemporaryReplyError(ReplyError):
     """500 or 503: the same operation may succeed later."""
 
 
-@_error
 class PermanentReplyError(ReplyError):
     """The operation will not succeed as it is."""
 
 
-@_error
 class NotFoundReplyError(PermanentReplyError, LookupError):
     """404: the folder does not exist."""
 
 
-@_error
 class ConflictReplyError(PermanentReplyError):
     """409: the state of the mdir is not the one that the caller believed in."""
 
@@ -270,7 +267,8 @@ class ContentMismatchError(StoreError, ValueError):
     found: str
 
     def message(self) -> str:
-        return f"the content of {_shown(self.url)} is not what its header says: " + (
+        return (
+            f"the content of {_shown(self.url)} is not what its header says: "
             f"expected {self.expected}, found {self.found}; it was not used"
         )
 

@@ -20,10 +20,38 @@ MAX_FIELDS: Final = 1000
 #: Fields that mdir gives a meaning of its own. A field of a mail with one of these names
 #: becomes `mail-<name>`, so that a stranger cannot write them.
 OWN_FIELDS: Final = frozenset(
-    "url anchor part parts section within suggested-name content-type content-id "
-    "content-disposition size sha256 message-size message-sha256 kept-whole truncated "
-    "received envelope-from envelope-to client-address client-name helo "
-    "authentication-results type id name address user alias replaces".split()
+    [
+        "url",
+        "anchor",
+        "part",
+        "parts",
+        "section",
+        "within",
+        "suggested-name",
+        "content-type",
+        "content-id",
+        "content-disposition",
+        "size",
+        "sha256",
+        "message-size",
+        "message-sha256",
+        "kept-whole",
+        "truncated",
+        "received",
+        "envelope-from",
+        "envelope-to",
+        "client-address",
+        "client-name",
+        "helo",
+        "authentication-results",
+        "type",
+        "id",
+        "name",
+        "address",
+        "user",
+        "alias",
+        "replaces",
+    ]
 )
 
 _NAME = re.compile(r"[!-9;-~]+")
@@ -122,9 +150,7 @@ class Header:
 
     def to_bytes(self) -> bytes:
         """The text form; the exact inverse of `parse`."""
-        return "".join(
-            f"{name}: {_escape(value)}\n" for name, value in self.fields
-        ).encode()
+        return "".join(f"{name}: {_escape(value)}\n" for name, value in self.fields).encode()
 
     def __getitem__(self, name: str) -> str:
         """The first value of a field; `KeyError` if there is none."""
@@ -175,6 +201,9 @@ class Header:
         return f"Header({list(self.fields)!r})"
 
 
+#: Matches every header.
+EMPTY: Final = Header()
+
 
 def _lines(data: bytes, source: str | None) -> Iterator[tuple[int, str, str]]:
     """Yield (line, name, raw value) with folded lines joined."""
@@ -205,4 +234,3 @@ def _text(row: bytes, source: str | None, line: int) -> str:
     if _RAW_CONTROL.search(text):
         raise HeaderError("a raw control character; write it as \\xNN", source, line)
     return text
-

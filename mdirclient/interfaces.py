@@ -5,86 +5,21 @@ Each has a contract suite in `mdirclient.testing`, which every implementation pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from os import PathLike
 from types import TracebackType
-from typing import IO, Protocol
-
-import attrs
+from typing import IO, TYPE_CHECKING, Protocol, Self
 
 from mdirclient.header import Header
-from mdirclient.mail import MailFields, Part
-from mdirclient.patch import End, Now, Patch
 from mdirclient.url import PartURL
+
+if TYPE_CHECKING:
+    from mdirclient.mail.stored import StoredMessage
+    from mdirclient.patch import End, Now, Patch
 
 URL = str | PartURL
 Content = bytes | PathLike[str] | IO[bytes]
-
-
-@attrs.frozen
-class StoredMessage:
-    """A message in an mstore.
-
-    Attributes:
-        anchor: url of part 1.
-        parts: in the order of the mail.
-        mail: its top-level fields; empty for a file that is no mail.
-        size: bytes of the original.
-        sha256: of the original, hexadecimal.
-        kept_whole: which limit it is over, so that part 1 is all of it, or None.
-    """
-
-    anchor: PartURL
-    parts: tuple[Part, ...]
-    mail: MailFields
-    size: int
-    sha256: str
-    kept_whole: str | None = None
-
-    @property
-    def message_id(self) -> str:
-        """Without angle brackets; the variant of a different mail is `anchor.variant`."""
-        return self.anchor.message_id
-
-    def headers(
-        self, *, authserv_ids: Sequence[str] = (), **trace: str | Sequence[str] | None
-    ) -> tuple[Header, ...]:
-        """A header for each part, ready for mdird.
-
-        Args:
-            authserv_ids: whose `authentication-results` in the mail are believed.
-            trace: what the receiver adds, such as `received` or `envelope_to` (with `_`
-                for `-`); one value, several, or None for none.
-        """
-        traced = [
-            (name.replace("_", "-"), value)
-            for name, given in trace.items()
-            for value in ([given] if isinstance(given, str) else given or ())
-        ]
-        copied = self.mail.renamed(authserv_ids)
-        truncated = [("truncated", name) for name in self.mail.truncated]
-        return tuple(
-            Header([*self._own(part), *truncated, *traced, *copied]) for part in self.parts
-        )
-
-    def _own(self, part: Part) -> Iterator[tuple[str, str]]:
-        yield "url", str(attrs.evolve(self.anchor, part=part.number))
-        yield "anchor", str(self.anchor)
-        yield "part", str(part.number)
-        yield "parts", str(len(self.parts))
-        yield "section", part.section
-        for media_type in part.within:
-            yield "within", media_type
-        if part.suggested_name:
-            yield "suggested-name", part.suggested_name
-        yield from part.described
-        yield "size", str(part.size)
-        yield "sha256", part.sha256
-        yield "message-size", str(self.size)
-        yield "message-sha256", self.sha256
-        if self.kept_whole:
-            yield "kept-whole", self.kept_whole
 
 
 class Receiver(Protocol):
@@ -234,7 +169,7 @@ class Mdird(Protocol):
     def close(self) -> None:
         """Release the connection."""
 
-    def __enter__(self) -> Mdird: ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(
         self,

@@ -7,7 +7,6 @@ from typing import Literal
 import attrs
 
 from mdirclient.header import Header
-from mdirclient.url import PartURL
 
 Action = Literal["+", "-"]
 
@@ -47,18 +46,3 @@ class End:
     folder: str
     status: int
     text: str
-
-
-def identity(header: Header) -> str | None:
-    """What makes two headers of a folder the same entry.
-
-    The canonical `url` of an item, `dir`, `id` and `name` of a `dir` entry; None if the
-    header has neither.
-
-    Raises:
-        PartURLError: the `url` is not the url of a part.
-    """
-    if header.get("type") == "dir":
-        return f"dir {header['id']} {header['name']}" if "id" in header and "name" in header else None
-    url = header.get("url")
-    return None if url is None else str(PartURL.parse(url))

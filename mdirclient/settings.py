@@ -141,7 +141,9 @@ def _read_file(path: str) -> dict[str, str]:
         raise SettingsError("--config", path, f"is not TOML: {error}") from error
     for name, value in values.items():
         if name not in _BY_NAME:
-            raise SettingsError(name, path, "there is no such setting; see the reference of settings")
+            raise SettingsError(
+                name, path, "there is no such setting; see the reference of settings"
+            )
         if not isinstance(value, str):
             raise SettingsError(name, path, 'the value must be a text: NAME = "value"')
     return values

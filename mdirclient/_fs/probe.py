@@ -6,8 +6,26 @@ import os
 
 #: File systems on which locks and shared memory do not reach all who see the files.
 NETWORK_TYPES = frozenset(
-    "nfs nfs4 cifs smb3 smbfs 9p afs ceph glusterfs fuse.glusterfs fuse.sshfs fuse.s3fs "
-    "lustre beegfs gpfs ocfs2 gfs2 ncpfs".split()
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "fuse.glusterfs",
+        "fuse.sshfs",
+        "fuse.s3fs",
+        "lustre",
+        "beegfs",
+        "gpfs",
+        "ocfs2",
+        "gfs2",
+        "ncpfs",
+    ]
 )
 
 

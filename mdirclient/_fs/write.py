@@ -87,7 +87,9 @@ def create(path: str | os.PathLike[str], data: bytes, *, durable: bool = True) -
         file.close()
 
 
-def replace(path: str | os.PathLike[str], data: bytes, *, staged: str, durable: bool = True) -> None:
+def replace(
+    path: str | os.PathLike[str], data: bytes, *, staged: str, durable: bool = True
+) -> None:
     """Put a whole file in the place of `path`, whatever is there. Durable on return.
 
     Crash: the old or the new content, never a mixture or an empty file; and perhaps the
@@ -114,4 +116,4 @@ def spool() -> IO[bytes]:
     """An anonymous file for bytes that are handed out later: memory first, disk if large."""
     import tempfile  # only when an original is rebuilt
 
-    return tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # type: ignore[return-value]
+    return tempfile.SpooledTemporaryFile(SPOOL_BYTES)

@@ -99,7 +99,13 @@ def _resolve(arguments: argparse.Namespace) -> int:
 
 
 def _sync(arguments: argparse.Namespace) -> int:
-    from mdirclient.cli.output import print_json, progress_bar, report_line, report_object, step_line
+    from mdirclient.cli.output import (
+        print_json,
+        progress_bar,
+        report_line,
+        report_object,
+        step_line,
+    )
     from mdirclient.connect import connect
     from mdirclient.folder import Folder
     from mdirclient.sync import sync

@@ -52,13 +52,11 @@ class Applier:
         Returns:
             The journal with the names that the entries really got.
         """
-        for number, step in enumerate(journal.steps):
-            while (done := self._apply(step)) != step:
+        for number in range(len(journal.steps)):
+            while (done := self._apply(journal.steps[number])) != journal.steps[number]:
                 # Race: a person took the name. The journal must name the pair that appears.
-                step = done
-                journal = attrs.evolve(
-                    journal, steps=(*journal.steps[:number], step, *journal.steps[number + 1 :])
-                )
+                steps = (*journal.steps[:number], done, *journal.steps[number + 1 :])
+                journal = attrs.evolve(journal, steps=steps)
                 self.record(journal)
         self._sync(self._layout.path, self._layout.meta, self._layout.pending)
         self._set_version(journal)

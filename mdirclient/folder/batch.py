@@ -164,9 +164,7 @@ class Batch:
         for name, found in (("size", str(size)), ("sha256", digest.hexdigest())):
             expected = header.get(name)
             if expected is not None and expected != found:
-                raise ContentMismatchError(
-                    header["url"], f"{name} {expected}", f"{name} {found}"
-                )
+                raise ContentMismatchError(header["url"], f"{name} {expected}", f"{name} {found}")
 
     def discard(self) -> None:
         """Remove what was staged."""

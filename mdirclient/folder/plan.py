@@ -21,7 +21,7 @@ _CHUNK: Final = 1 << 20
 
 
 def pending_name(url: PartURL) -> str:
-    """The name of a pending entry in `.meta/.pending`: 32 hexadecimal digits of its url's SHA-256."""
+    """The name of a pending entry in `.meta/.pending`: 32 digits of its url's SHA-256."""
     return hashlib.sha256(str(url).encode()).hexdigest()[:32]
 
 
@@ -130,5 +130,3 @@ def _wanted_name(url: PartURL, header: Header) -> str:
         return suggested
     media_type = (header.get("content-type") or "").partition(";")[0].strip()
     return fallback_name(url.segment, url.part, extension_of(media_type))
-
-

@@ -12,12 +12,11 @@ from typing import Final
 
 import attrs
 
-from mdirclient.mail.words import decode_charset, decode_words, unfold
+from mdirclient.mail.text import decode_charset, unfold
+from mdirclient.mail.words import decode_words
 
 _MAX_PARAMETERS: Final = 200
-_MAX_MEDIA_TYPE: Final = 255
 
-_MEDIA_TYPE = re.compile(r"[!#$&^_.+\-A-Za-z0-9%'*`{|}~]+/[!#$&^_.+\-A-Za-z0-9%'*`{|}~]+")
 # Each is matched at one place and none can fail after a long run: linear.
 _BETWEEN = re.compile(r"[;\s]*")
 _NAME = re.compile(r'([^=;"\s]*)\s*')
@@ -56,16 +55,6 @@ def parse_parameters(raw: bytes) -> Parametered:
             plain.setdefault(name, decode_words(content))
     extended = {name: text for name, parts in sections.items() if (text := _joined(parts))}
     return Parametered(value.strip().lower(), plain | extended)
-
-
-def parse_media_type(raw: bytes | None, default: str = "text/plain") -> str:
-    """The media type of a Content-Type field, lower-case; `default` where it has none."""
-    if raw is None:
-        return default
-    value = unfold(raw).partition(";")[0].strip().lower()
-    if len(value) > _MAX_MEDIA_TYPE or not _MEDIA_TYPE.fullmatch(value):
-        return "text/plain"  # RFC 2045 §5.2
-    return value
 
 
 def _parameters(text: str) -> Iterator[tuple[str, str]]:

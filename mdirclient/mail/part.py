@@ -9,22 +9,40 @@ import attrs
 
 from mdirclient.header import OWN_FIELDS
 from mdirclient.mail.block import Block, Buffer, RawField
-from mdirclient.mail.parameters import parse_parameters
 from mdirclient.mail.split import Leaf, Limits, Structure, keep_whole, split
-from mdirclient.mail.words import ADDRESS_FIELDS, decode_addresses, decode_text, unfold
+from mdirclient.mail.text import decode_addresses, decode_text, unfold
 from mdirclient.url import is_usable_message_id
 
 #: One field copied from a mail, and all of them, in bytes of UTF-8.
 MAX_FIELD: Final = 8 << 10
 MAX_TOGETHER: Final = 64 << 10
 #: Fields copied from a mail: of the 1,000 of a header some are mdir's own.
-MAX_COPIED: Final = 850
+MAX_COPIED: Final = 800
 #: All headers of a mail together.
 MAX_OVER_ALL_PARTS: Final = 64 << 20
 _MAX_NAME: Final = 100
 _MAX_TRUNCATED: Final = 50
 
 Fields = tuple[tuple[str, str], ...]
+
+ADDRESS_FIELDS: Final = frozenset(
+    [
+        "from",
+        "sender",
+        "reply-to",
+        "to",
+        "cc",
+        "bcc",
+        "resent-from",
+        "resent-sender",
+        "resent-to",
+        "resent-cc",
+        "resent-bcc",
+        "disposition-notification-to",
+        "return-path",
+        "errors-to",
+    ]
+)
 
 
 @attrs.frozen
@@ -119,13 +137,13 @@ def describe_leaf(leaf: Leaf, number: int, size: int, sha256: str) -> Part:
             described.append((name, _cut(decode_text(raw), MAX_FIELD)[0]))
     if not any(name == "content-type" for name, _ in described):
         described.insert(0, ("content-type", leaf.media_type))
-    name = suggested_name(leaf.block)
+    proposed = suggested_name(leaf.block)
     return Part(
         number,
         leaf.section,
         leaf.within,
         leaf.media_type,
-        _cut(name, MAX_FIELD)[0] if name else None,
+        _cut(proposed, MAX_FIELD)[0] if proposed else None,
         tuple(described),
         size,
         sha256,
@@ -136,7 +154,11 @@ def suggested_name(block: Block) -> str | None:
     """The name that the sender proposes. Source: RFC 2183 §2.3; `name` as in old mailers."""
     for field, parameter in (("content-disposition", "filename"), ("content-type", "name")):
         raw = block.get(field)
-        if raw is not None and (name := parse_parameters(raw).parameters.get(parameter, "").strip()):
+        if raw is None or b"name" not in raw.lower():
+            continue
+        from mdirclient.mail.parameters import parse_parameters  # most texts propose none
+
+        if name := parse_parameters(raw).parameters.get(parameter, "").strip():
             return name
     return None
 

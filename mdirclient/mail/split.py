@@ -13,8 +13,7 @@ from typing import Final
 import attrs
 
 from mdirclient.mail.block import Block, Buffer, line_end, parse_block
-from mdirclient.mail.parameters import parse_media_type, parse_parameters
-from mdirclient.mail.words import unfold
+from mdirclient.mail.text import parse_media_type, unfold
 
 _DELIMITER_START = re.compile(rb"[\r\n]--")
 #: RFC 2046 allows 70; mailers exceed it.
@@ -121,16 +120,18 @@ class _Splitter:
             line, level, is_final = found
             before = self._before(line, body)
             self._close_above(level, before)
-            end, following = line_end(data, line)
+            _, following = line_end(data, line)
             position = body = following
             if is_final:
-                self._finish(level)
+                self._finish()
             else:
                 multipart = self.stack[level]
                 multipart.has_parts = True
                 multipart.children += 1
                 default = (
-                    "message/rfc822" if multipart.leaf.media_type == "multipart/digest" else "text/plain"
+                    "message/rfc822"
+                    if multipart.leaf.media_type == "multipart/digest"
+                    else "text/plain"
                 )
                 section = str(multipart.children)
                 if len(self.stack) > 1:
@@ -205,7 +206,7 @@ class _Splitter:
             if not multipart.has_parts:
                 self._add(attrs.evolve(multipart.leaf, end=max(end, multipart.leaf.start)))
 
-    def _finish(self, level: int) -> None:
+    def _finish(self) -> None:
         """The final delimiter of the innermost multipart."""
         multipart = self._pop()
         if not multipart.has_parts:
@@ -227,6 +228,8 @@ class _Splitter:
 
 def _boundary(block: Block) -> bytes:
     """The boundary of a multipart; empty if it has none that can delimit."""
+    from mdirclient.mail.parameters import parse_parameters  # only multiparts have one
+
     raw = block.get("content-type") or b""
     boundary = parse_parameters(raw).parameters.get("boundary", "").rstrip(" \t")
     encoded = boundary.encode("utf-8")

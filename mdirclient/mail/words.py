@@ -1,93 +1,22 @@
-"""Header values in Unicode: encoded words, raw 8-bit, addresses. Pure.
+"""Encoded words in header values. Pure.
 
-Sources: RFC 2047 as really sent, RFC 6532, RFC 2231 §5 (language in an encoded word).
+Sources: RFC 2047 as really sent, RFC 2231 §5 (language in an encoded word).
 """
 
 from __future__ import annotations
 
 import binascii
 import re
-from typing import Final
 
+from mdirclient.mail.text import decode_charset
 from mdirclient.mail.transfer import decode_base64
 
-_LINE_ENDS = re.compile(rb"[\r\n]+")
 _WORD = re.compile(r"=\?([!->@-~]{1,80})\?([bBqQ])\?([^?]*)\?=")
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
 # Linear: an open quoted string matches to the end, so it is not tried again from inside.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"?|[()]', re.DOTALL)
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."\x00-\x1f\x7f]')
 _TO_QUOTE = re.compile(r'(["\\])')
 _TO_QUOTE_IN_COMMENT = re.compile(r"([()\\])")
-
-#: Names that mailers use for charsets that Python knows under another name, or as a subset.
-_CHARSETS: Final = {
-    "gb2312": "gb18030",
-    "gb_2312-80": "gb18030",
-    "gbk": "gb18030",
-    "x-gbk": "gb18030",
-    "ks_c_5601-1987": "cp949",
-    "euc-kr": "cp949",
-    "us-ascii": "utf-8",
-    "ascii": "utf-8",
-    "iso-8859-1": "cp1252",
-    "x-sjis": "cp932",
-    "shift_jis": "cp932",
-    "iso-2022-jp": "iso2022_jp_ext",
-    "iso-8859-8-i": "iso-8859-8",
-    "x-mac-roman": "mac-roman",
-}
-#: Codecs of Python that are no charsets of mail, or take more than linear time.
-_NO_CHARSETS: Final = frozenset(
-    "punycode idna unicode_escape raw_unicode_escape undefined mbcs oem".split()
-)
-
-ADDRESS_FIELDS: Final = frozenset(
-    "from sender reply-to to cc bcc resent-from resent-sender resent-to resent-cc resent-bcc "
-    "disposition-notification-to return-path errors-to".split()
-)
-
-
-def decode_charset(data: bytes, charset: str) -> str:
-    """Decode bytes that are said to be in a charset; never fails, never a lone surrogate.
-
-    A charset that is unknown, or wrong at every byte above 127, gives way to `decode_raw`.
-    """
-    name = charset.lower().partition("*")[0].strip()
-    name = _CHARSETS.get(name, name)
-    if name.replace("-", "_") in _NO_CHARSETS:
-        return decode_raw(data)
-    try:
-        text = data.decode(name)
-    except UnicodeError:
-        return _undecodable(data, name)
-    except (LookupError, ValueError):
-        return decode_raw(data)
-    return _SURROGATES.sub("\ufffd", text)
-
-
-def _undecodable(data: bytes, name: str) -> str:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return _SURROGATES.sub("\ufffd", data.decode(name, errors="replace"))
-    # Said to be something else and valid UTF-8: that is what it is.
-    return decode_raw(data)
-
-
-def decode_raw(data: bytes) -> str:
-    """Decode bytes without a charset: UTF-8 (RFC 6532), else Windows-1252, else Latin-1."""
-    for charset in ("utf-8", "cp1252"):
-        try:
-            return data.decode(charset)
-        except UnicodeDecodeError:
-            continue
-    return data.decode("latin-1")
-
-
-def unfold(raw: bytes) -> str:
-    """A field's value on one line, without blanks around it. Source: RFC 5322 §2.2.3."""
-    return decode_raw(_LINE_ENDS.sub(b"", raw)).strip(" \t")
 
 
 def decode_words(text: str) -> str:
@@ -95,30 +24,18 @@ def decode_words(text: str) -> str:
     return "".join(piece for piece, _ in _pieces(text))
 
 
-def decode_text(raw: bytes) -> str:
-    """The value of an unstructured field in Unicode."""
-    return decode_words(unfold(raw))
-
-
-def decode_addresses(raw: bytes) -> str:
-    """The value of an address field in Unicode.
-
-    A decoded display name is quoted again where it has to be, so that
-    `=?utf-8?q?Doe=2C_J?= <j@x.org>` stays one address.
-    """
-    text = unfold(raw)
-    if "=?" not in text:
-        return text
+def decode_address_words(text: str) -> str:
+    """Replace encoded words in an unfolded address field; see `decode_addresses`."""
     result: list[str] = []
     position = depth = 0
     for match in _QUOTED.finditer(text):
         result.append(_decode_phrase(text[position : match.start()], depth))
-        token = match[0]
-        if token[0] == '"':
-            result.append(_decode_quoted(token) if depth == 0 else token)
+        found = match[0]
+        if found[0] == '"':
+            result.append(_decode_quoted(found) if depth == 0 else found)
         else:
-            depth = depth + 1 if token == "(" else max(depth - 1, 0)
-            result.append(token)
+            depth = depth + 1 if found == "(" else max(depth - 1, 0)
+            result.append(found)
         position = match.end()
     result.append(_decode_phrase(text[position:], depth))
     return "".join(result)
@@ -128,17 +45,19 @@ def _decode_phrase(text: str, comment_depth: int) -> str:
     result = []
     for piece, is_decoded in _pieces(text):
         if is_decoded and comment_depth:
-            piece = _TO_QUOTE_IN_COMMENT.sub(r"\\\1", piece)
+            result.append(_TO_QUOTE_IN_COMMENT.sub(r"\\\1", piece))
         elif is_decoded and (_SPECIALS.search(piece) or piece != piece.strip()):
-            piece = '"' + _TO_QUOTE.sub(r"\\\1", piece) + '"'
-        result.append(piece)
+            result.append('"' + _TO_QUOTE.sub(r"\\\1", piece) + '"')
+        else:
+            result.append(piece)
     return "".join(result)
 
 
 def _decode_quoted(token: str) -> str:
     """Encoded words within a quoted string: forbidden by RFC 2047 §5, and common."""
     return "".join(
-        _TO_QUOTE.sub(r"\\\1", piece) if is_decoded else piece for piece, is_decoded in _pieces(token)
+        _TO_QUOTE.sub(r"\\\1", piece) if is_decoded else piece
+        for piece, is_decoded in _pieces(token)
     )
 
 

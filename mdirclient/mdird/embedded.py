@@ -11,21 +11,22 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from mdirclient import _fs, _sqlite
 from mdirclient.errors import FormatError, ReplyError, TransportError, reply_error
-from mdirclient.header import Header
-from mdirclient.interfaces import Mstore
-from mdirclient.mdird.operation import Batch, Changes, Operation
+from mdirclient.header import EMPTY, Header
+from mdirclient.mdird.operation import Batch, Changes, Operation, identity
 from mdirclient.mdird.schema import MIGRATIONS, ROOT
-from mdirclient.mdird.subscription import EmbeddedSubscription
 from mdirclient.mdird.tree import check_name, split_path
-from mdirclient.patch import identity
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from mdirclient.interfaces import Mstore
+    from mdirclient.mdird.subscription import EmbeddedSubscription
 
 DATABASE: Final = "mdird.sqlite3"
 #: How long a repeated CLASS is recognised, in seconds.
@@ -82,9 +83,7 @@ class EmbeddedMdird(Changes):
 
     def _connect(self, create: bool = False) -> sqlite3.Connection:
         try:
-            return _sqlite.connect(
-                self._database, MIGRATIONS, timeout=self._timeout, create=create
-            )
+            return _sqlite.connect(self._database, MIGRATIONS, timeout=self._timeout, create=create)
         except sqlite3.Error as error:
             raise TransportError(self._database, str(error)) from error
 
@@ -92,12 +91,13 @@ class EmbeddedMdird(Changes):
         """See `Mdird.batch`."""
         return Batch(self, self._run)
 
-    def lookup(self, folder: str, pattern: Header = Header()) -> Iterator[Header]:
+    def lookup(self, folder: str, pattern: Header = EMPTY) -> Iterator[Header]:
         """See `Mdird.lookup`."""
         number = self._reading(lambda: self._folder(folder))
-        version = 0
-        while rows := self._reading(lambda: self._page(number, pattern, version)):
-            for version, data in rows:
+        after = 0
+        while rows := self._reading(partial(self._page, number, pattern, after)):
+            after = rows[-1][0]
+            for _, data in rows:
                 header = Header.parse(data)
                 if _matches(header, pattern):
                     yield header
@@ -111,6 +111,8 @@ class EmbeddedMdird(Changes):
         timeout: float | None = None,
     ) -> EmbeddedSubscription:
         """See `Mdird.subscribe`."""
+        from mdirclient.mdird.subscription import EmbeddedSubscription  # who delivers needs none
+
         number = self._reading(lambda: self._folder(folder))
         return EmbeddedSubscription(
             self._connect(), folder, number, version, epoch=epoch, timeout=timeout
@@ -178,9 +180,10 @@ class EmbeddedMdird(Changes):
     def _remove(self, number: int, pattern: Header) -> int:
         if not pattern.fields:
             raise reply_error(400, "an empty pattern would remove everything")
-        count = version = 0
-        while rows := self._page(number, pattern, version):
-            for version, data in rows:
+        count = after = 0
+        while rows := self._page(number, pattern, after):
+            after = rows[-1][0]
+            for _, data in rows:
                 header = Header.parse(data)
                 is_guarded = header.get("type") in _GUARDED_TYPES and "type" not in pattern
                 if _matches(header, pattern) and not is_guarded:
@@ -311,8 +314,9 @@ class EmbeddedMdird(Changes):
                 where += " AND name = ? AND target IS NOT NULL"
                 values.append(pattern["name"])
         return self._connection.execute(
-            f"SELECT version, header FROM entry WHERE {where} ORDER BY version LIMIT {_PAGE}",
-            values,
+            f"SELECT version, header FROM entry WHERE {where}"  # noqa: S608 - our own words
+            " ORDER BY version LIMIT ?",
+            [*values, _PAGE],
         ).fetchall()
 
 

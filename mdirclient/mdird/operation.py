@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from mdirclient.header import Header
-from mdirclient.interfaces import Mdird, Subscription
+from mdirclient.header import EMPTY, Header
+from mdirclient.url import PartURL
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from mdirclient.interfaces import Mdird, Subscription
 
 
 @attrs.frozen
@@ -23,6 +25,23 @@ class Operation:
     folder: str
     header: Header
     base: int = 0
+
+
+def identity(header: Header) -> str | None:
+    """What makes two headers of a folder the same entry.
+
+    The canonical `url` of an item, `dir`, `id` and `name` of a `dir` entry; None if the
+    header has neither.
+
+    Raises:
+        PartURLError: the `url` is not the url of a part.
+    """
+    if header.get("type") == "dir":
+        return (
+            f"dir {header['id']} {header['name']}" if "id" in header and "name" in header else None
+        )
+    url = header.get("url")
+    return None if url is None else str(PartURL.parse(url))
 
 
 Run = Callable[[list[Operation]], list[int]]
@@ -72,7 +91,7 @@ class Batch(Changes):
         """A batch in a batch is a batch of its own."""
         return Batch(self._mdird, self._run_together)
 
-    def lookup(self, folder: str, pattern: Header = Header()) -> Iterator[Header]:
+    def lookup(self, folder: str, pattern: Header = EMPTY) -> Iterator[Header]:
         """See `Mdird.lookup`."""
         return self._mdird.lookup(folder, pattern)
 

@@ -100,8 +100,8 @@ class EmbeddedSubscription:
         while not self._closed.is_set():
             rows = self._connection.execute(
                 "SELECT version, is_live, header FROM entry WHERE folder = ? AND version > ?"
-                f" ORDER BY version LIMIT {_PAGE}",
-                (self._number, self._sent),
+                " ORDER BY version LIMIT ?",
+                (self._number, self._sent, _PAGE),
             ).fetchall()
             if not rows:
                 return

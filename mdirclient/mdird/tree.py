@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mdirclient.errors import FolderPathError
 from mdirclient.header import Header
-from mdirclient.interfaces import Mdird
+
+if TYPE_CHECKING:
+    from mdirclient.interfaces import Mdird
 
 MAX_NAME: Final = 255
 MAX_DEPTH: Final = 100

@@ -16,36 +16,25 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from mdirclient import _fs
-from mdirclient.errors import (
-    DamagedMessageError,
-    HeaderError,
-    StoreError,
-    UnknownContentError,
-)
+from mdirclient.errors import DamagedMessageError, StoreError, UnknownContentError
 from mdirclient.header import Header
-from mdirclient.interfaces import URL, Content, StoredMessage
 from mdirclient.mail import MailFields, Part, Structure, take_apart
 from mdirclient.mail.block import Buffer
 from mdirclient.mail.part import describe_leaf
-from mdirclient.mail.recipe import (
-    FORMAT,
-    PartRecord,
-    RecipeError,
-    read_head,
-    read_records,
-    rebuild,
-    write_recipe,
-)
+from mdirclient.mail.recipe import FORMAT, RECIPE, PartRecord, write_recipe
+from mdirclient.mail.stored import StoredMessage
 from mdirclient.mail.transfer import CHUNK, decode
 from mdirclient.mstore.receiver import DirectoryReceiver
 from mdirclient.url import DEFAULT_BASE, PartURL
 
+if TYPE_CHECKING:
+    from mdirclient.interfaces import URL, Content
+
 #: What a crash left in `incoming` is removed after this many seconds.
 _SWEEP_AFTER: Final = 24 * 3600.0
-_RECIPE: Final = "recipe"
 
 
 class DirectoryMstore:
@@ -110,9 +99,11 @@ class DirectoryMstore:
     def open(self, url: URL) -> IO[bytes]:
         """The content of a part. See `Mstore.open`."""
         part_url = self._checked(url)
-        if part_url.part == 0:
-            return self._open_original(part_url)
         try:
+            if part_url.part == 0:
+                from mdirclient.mstore.original import open_original  # seldom asked for
+
+                return open_original(self._message_path(part_url.segment))
             return open(self._part_path(part_url), "rb")
         except (FileNotFoundError, NotADirectoryError):
             raise UnknownContentError(str(part_url)) from None
@@ -122,8 +113,8 @@ class DirectoryMstore:
             part_url = self._checked(url)
         except (UnknownContentError, ValueError):
             return False
-        path = self._part_path(part_url) if part_url.part else self._recipe_path(part_url.segment)
-        return os.path.isfile(path)
+        name = str(part_url.part or RECIPE)
+        return os.path.isfile(os.path.join(self._message_path(part_url.segment), name))
 
     # -- storing
 
@@ -179,7 +170,7 @@ class DirectoryMstore:
                 ("message-sha256", sha256),
             ]
         )
-        with _fs.NewFile(os.path.join(staged, _RECIPE)) as file:
+        with _fs.NewFile(os.path.join(staged, RECIPE)) as file:
             file.write(head.to_bytes() + b"\n")
             for record in records:
                 file.write(record)
@@ -234,63 +225,16 @@ class DirectoryMstore:
 
         A message that differs in case only counts as a different one: an empty text.
         """
-        path = self._recipe_path(segment)
-        try:
-            with open(path, "rb") as file:
-                head = read_head(file)
-        except (FileNotFoundError, NotADirectoryError):
+        directory = self._message_path(segment)
+        if not os.path.exists(os.path.join(directory, RECIPE)):
             return None
-        except (RecipeError, HeaderError) as error:
-            raise DamagedMessageError(path, str(error)) from error
-        if head.get("message-id") != segment:
-            return ""
-        return head.get("message-sha256", "")
+        from mdirclient.mstore.original import read_recipe_head  # a new message needs it not
 
-    def _open_original(self, url: PartURL) -> IO[bytes]:
-        path = self._recipe_path(url.segment)
-        spooled = _fs.spool()
-        try:
-            with open(path, "rb") as recipe:
-                head = read_head(recipe)
-                digest = hashlib.sha256()
-                for chunk in rebuild(read_records(recipe), self._content_of(url)):
-                    digest.update(chunk)
-                    spooled.write(chunk)
-            if digest.hexdigest() != head.get("message-sha256"):
-                raise RecipeError("the rebuilt mail is not the original")
-        except FileNotFoundError:
-            spooled.close()
-            raise UnknownContentError(str(url)) from None
-        except (RecipeError, HeaderError) as error:
-            spooled.close()
-            raise DamagedMessageError(path, str(error)) from error
-        except BaseException:
-            spooled.close()
-            raise
-        spooled.seek(0)
-        return spooled
-
-    def _content_of(self, url: PartURL) -> Callable[[PartRecord], Iterator[bytes]]:
-        def content(record: PartRecord) -> Iterator[bytes]:
-            path = os.path.join(self._message_path(url.segment), str(record.number))
-            digest = hashlib.sha256()
-            try:
-                with open(path, "rb") as file:
-                    while chunk := file.read(CHUNK):
-                        digest.update(chunk)
-                        yield chunk
-            except FileNotFoundError:
-                raise RecipeError(f"part {record.number} is missing") from None
-            if digest.hexdigest() != record.sha256:
-                raise RecipeError(f"part {record.number} is not what was stored")
-
-        return content
+        head = read_recipe_head(directory)
+        return head.get("message-sha256", "") if head.get("message-id") == segment else ""
 
     def _message_path(self, segment: str) -> str:
         return os.path.join(self._messages, segment)
-
-    def _recipe_path(self, segment: str) -> str:
-        return os.path.join(self._messages, segment, _RECIPE)
 
     def _part_path(self, url: PartURL) -> str:
         return os.path.join(self._messages, url.segment, str(url.part))
@@ -301,7 +245,9 @@ def _read_base(mark: str) -> str:
         with open(mark, "rb") as file:
             head = Header.parse(file.read(), source=mark)
     except FileNotFoundError:
-        raise StoreError(f"{os.path.dirname(mark)} is not an mstore: it has no file `mstore`") from None
+        raise StoreError(
+            f"{os.path.dirname(mark)} is not an mstore: it has no file `mstore`"
+        ) from None
     if head.get("mstore") != FORMAT or "base" not in head:
         raise StoreError(f"{mark}: an mstore of another format than {FORMAT}")
     return head["base"]
@@ -324,9 +270,7 @@ def _hashed(data: Buffer, structure: Structure) -> tuple[Part, ...]:
     )
 
 
-def _measured(
-    content: Iterator[bytes], write: Callable[[bytes], None] | None
-) -> tuple[int, str]:
+def _measured(content: Iterator[bytes], write: Callable[[bytes], None] | None) -> tuple[int, str]:
     """Size and SHA-256 of a content, written as it passes."""
     digest = hashlib.sha256()
     size = 0

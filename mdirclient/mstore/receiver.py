@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from mdirclient import _fs
 from mdirclient.errors import EmptyMessageError
-from mdirclient.interfaces import StoredMessage
 from mdirclient.mail.block import Buffer
+from mdirclient.mail.stored import StoredMessage
 
 if TYPE_CHECKING:
     from typing import Self
@@ -59,7 +59,7 @@ class DirectoryReceiver:
             EmptyMessageError: nothing was written.
         """
         if not self._size:
-            raise EmptyMessageError()
+            raise EmptyMessageError
         sha256 = self._digest.hexdigest()
         if not self._file:
             return self._store(b"".join(self._chunks), self._size, sha256)

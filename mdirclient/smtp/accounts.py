@@ -5,13 +5,17 @@ Writes to the mdir only.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from mdirclient.errors import FolderPathError, MdirError, NotFoundReplyError
 from mdirclient.header import Header
-from mdirclient.interfaces import Mdird
 from mdirclient.mdird.tree import check_name, folder_id, make_folder
 from mdirclient.settings import Settings
+
+if TYPE_CHECKING:
+    from mdirclient.interfaces import Mdird
 
 
 @attrs.frozen
@@ -118,7 +122,12 @@ def add_account(
     """
     name = normal_address(address)
     owner = check_name(user or name)
-    for place in (places.users, places.accounts, f"{places.outbox}/{name}", f"{places.spam}/{name}"):
+    for place in (
+        places.users,
+        places.accounts,
+        f"{places.outbox}/{name}",
+        f"{places.spam}/{name}",
+    ):
         make_folder(mdird, place)
     _add_user(mdird, places.users, owner, name)
     fields = [("type", "dir"), ("name", name), ("address", name), ("user", owner)]
@@ -151,12 +160,13 @@ def _is_there(mdird: Mdird, folder: str, pattern: Header) -> bool:
 
 def _add_user(mdird: Mdird, users: str, name: str, address: str) -> None:
     """The user's one entry, with this address among its addresses."""
-    subscription = mdird.subscribe(users, timeout=0)
+    from mdirclient.patch import Patch  # who delivers subscribes to nothing
+
+    pattern = Header([("type", "user"), ("name", name)])
     version, entry = 0, None
-    for event in subscription:
-        header = getattr(event, "header", None)
-        if header and header.get("type") == "user" and header.get("name") == name:
-            version, entry = event.new_version, header
+    for event in mdird.subscribe(users, timeout=0):
+        if isinstance(event, Patch) and event.header.matches(pattern):
+            version, entry = event.new_version, event.header
     if entry is None:
         stored = mdird.store.add_file(b"", media_type="text/plain", suggested_name=name)
         fields = [("type", "user"), ("name", name), ("address", address)]

@@ -6,12 +6,16 @@ Reads the chunks it is given; writes to the store and to the mdir only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
-from mdirclient.interfaces import Mdird, StoredMessage
+from mdirclient.mail.stored import StoredMessage
 from mdirclient.smtp.accounts import UnknownRecipientError, find_account
 from mdirclient.smtp.envelope import Envelope
+
+if TYPE_CHECKING:
+    from mdirclient.interfaces import Mdird
 
 
 @attrs.frozen

@@ -16,6 +16,8 @@ _CLIENT: Final = {
     "client_name": ("CLIENT_HOSTNAME",),
     "helo": ("CLIENT_HELO",),
 }
+#: Characters of a value that are kept; RFC 5321 §4.5.3.1.3 allows 256 for a path.
+MAX_VALUE: Final = 4096
 NULL_SENDER: Final = "<>"
 
 
@@ -51,7 +53,7 @@ def read_envelope(
     given = tuple((_bare(address),) for address in recipients)
     found = _recipient(environ)
     client = {
-        field: next((environ[name] for name in names if environ.get(name)), None)
+        field: next((_text(environ[name]) for name in names if environ.get(name)), None)
         for field, names in _CLIENT.items()
     }
     return Envelope(
@@ -65,7 +67,9 @@ def _recipient(environ: Mapping[str, str]) -> tuple[str, ...]:
     domain = environ.get("DOMAIN")
     spellings = [environ.get("RECIPIENT")]
     spellings += [
-        f"{environ[name]}@{domain}" for name in ("LOCAL_PART", "LOCAL") if domain and environ.get(name)
+        f"{environ[name]}@{domain}"
+        for name in ("LOCAL_PART", "LOCAL")
+        if domain and environ.get(name)
     ]
     spellings.append(environ.get("ORIGINAL_RECIPIENT"))
     return tuple(dict.fromkeys(_bare(spelling) for spelling in spellings if spelling))
@@ -80,6 +84,11 @@ def _reverse_path(sender: str | None) -> str | None:
 
 
 def _bare(address: str) -> str:
-    stripped = address.strip()
+    stripped = _text(address).strip()
     is_bracketed = stripped.startswith("<") and stripped.endswith(">")
     return stripped[1:-1] if is_bracketed else stripped
+
+
+def _text(value: str) -> str:
+    """A value of the environment as a field can hold it, whatever bytes the client sent."""
+    return value[:MAX_VALUE].encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import attrs
 
 from mdirclient.errors import MassRemovalError, PartURLError
-from mdirclient.header import Header
+from mdirclient.header import EMPTY, Header
 from mdirclient.patch import Patch
 from mdirclient.url import PartURL
 
@@ -32,7 +32,7 @@ class Step:
     action: Action
     url: PartURL
     version: int
-    header: Header = Header()
+    header: Header = EMPTY
 
 
 def plan(
@@ -69,9 +69,7 @@ def plan(
     return [Step("fetch", url, 0, pending[url]) for url in retried] + steps
 
 
-def check_removals(
-    steps: Iterable[Step], held: Mapping[PartURL, Header], path: str
-) -> None:
+def check_removals(steps: Iterable[Step], held: Mapping[PartURL, Header], path: str) -> None:
     """Stop a listing that would empty the folder by accident.
 
     Raises:

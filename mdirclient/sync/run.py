@@ -12,6 +12,7 @@ import attrs
 from mdirclient.errors import OriginMismatchError, StoreError, reply_error
 from mdirclient.folder import Batch, Folder, Origin
 from mdirclient.folder.batch import PENDING_REASON
+from mdirclient.header import Header
 from mdirclient.interfaces import Mdird, Mstore, Subscription
 from mdirclient.patch import End, Now, Patch
 from mdirclient.sync.plan import Step, check_removals, plan
@@ -121,7 +122,7 @@ class _Runner:
     ) -> None:
         self._folder = folder
         self._store = store
-        self._progress = progress or (lambda done, total: None)
+        self._progress = progress or _no_progress
         self._is_counted = is_counted
         self.failed = 0
 
@@ -175,6 +176,10 @@ def _grouped(steps: list[Step]) -> Iterator[list[Step]]:
 def _size(header: Header) -> int:
     size = header.get("size") or ""
     return int(size) if size.isdecimal() and len(size) < 16 else 0
+
+
+def _no_progress(done: int, total: int) -> None:
+    """Nobody watches."""
 
 
 def _collect(subscription: Subscription) -> tuple[list[Patch], int]:

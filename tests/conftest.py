@@ -1,0 +1,34 @@
+"""What all tests share: no settings of the person's own, and the corpus."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has an empty HOME and none of the person's settings."""
+    for name in list(os.environ):
+        if name.startswith(("MDIR_SMTP", "XDG_")) or name in ("MDIRD", "MDIR_STORE", "MDIR_USERS"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+
+
+@pytest.fixture(scope="session")
+def corpus() -> list[Path]:
+    """The mails of the folder that `$MDIR_TEST_CORPUS` names."""
+    folder = os.environ.get("MDIR_TEST_CORPUS")
+    if not folder:
+        pytest.skip("MDIR_TEST_CORPUS does not name a folder of mails")
+    mails = sorted(Path(folder).glob("*.eml"))
+    assert mails, f"no *.eml in {folder}"
+    return mails
