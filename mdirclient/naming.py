@@ -126,9 +126,12 @@ def split_extension(name: str) -> tuple[str, str]:
 def with_suffix(name: str, number: int) -> str:
     """The name with a collision suffix: `report.pdf`, 2 → `report (2).pdf`.
 
-    The result has at most 200 bytes; the stem gives way.
+    A suffix that it has gives way to the new one. The result has at most 200 bytes; the
+    stem is cut for it.
     """
     stem, extension = split_extension(name)
+    if match := _SUFFIX.search(stem):
+        stem = stem[: match.start()]
     suffix = f" ({number}){extension}"
     return _cut(stem, MAX_BYTES - len(suffix.encode())).rstrip(" .") + suffix
 

@@ -95,8 +95,7 @@ class Applier:
         if not self._publish(content, self._content(step)):
             return attrs.evolve(step, name=self._choose_name(step.name))
         if not self._publish(header, self._header(step)):
-            if _is_same_file(content, self._content(step)):
-                _fs.remove(self._content(step))
+            _remove_one_of_two(self._content(step), content)
             return attrs.evolve(step, name=self._choose_name(step.name))
         return step
 
@@ -120,18 +119,16 @@ class Applier:
 
     def _rename(self, step: Step) -> Step:
         old, new = self._content(step), self._layout.content_of(step.new_name)
-        if os.path.lexists(old) and stamp_of(old) == step.stamp and not self._publish(old, new):
-            return attrs.evolve(step, new_name=self._choose_name(step.new_name))
+        old_header, new_header = self._header(step), self._layout.header_of(step.new_name)
+        # The old header goes last: while it is there, what has the old name is the entry's.
         if self._holds_url(step.name, step.url):
-            old_header = self._header(step)
-            if not self._publish(old_header, self._layout.header_of(step.new_name)):
-                if _is_same_file(old, new) and os.lstat(new).st_nlink > 1:
-                    _fs.remove(new)
+            if os.path.lexists(old) and not self._publish(old, new):
+                return attrs.evolve(step, new_name=self._choose_name(step.new_name))
+            if not self._publish(old_header, new_header):
+                _remove_one_of_two(new, old)
                 return attrs.evolve(step, new_name=self._choose_name(step.new_name))
             _fs.remove(old_header)
-        # One file with one link is one name that this file system spells in two ways.
-        if _is_same_file(old, new) and os.lstat(old).st_nlink > 1:
-            _fs.remove(old)
+        _remove_one_of_two(old, new)
         return step
 
     def _pend(self, step: Step) -> Step:
@@ -230,3 +227,12 @@ def _is_same_file(one: str, other: str) -> bool:
         return os.path.samestat(os.lstat(one), os.lstat(other))
     except FileNotFoundError:
         return False
+
+
+def _remove_one_of_two(path: str, other: str) -> None:
+    """Remove a name if another name has the same file.
+
+    One file with one link is one name that this file system spells in two ways.
+    """
+    if _is_same_file(path, other) and os.lstat(path).st_nlink > 1:
+        _fs.remove(path)

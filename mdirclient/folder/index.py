@@ -23,7 +23,7 @@ from mdirclient.url import PartURL
 #: again in the same tick (FAT counts in steps of two seconds).
 GRAIN_NS: Final = 2_000_000_000
 
-Stamp = tuple[int, int, int]
+Stamp = tuple[int, ...]
 
 
 @attrs.frozen
@@ -43,17 +43,21 @@ class Item:
     is_racy: bool
 
 
-def file_stamp(status: os.stat_result) -> Stamp:
-    """What tells a file from a changed or another one."""
-    return status.st_ino, status.st_size, status.st_mtime_ns
+def _header_stamp(status: os.stat_result) -> Stamp:
+    """What tells a header's file from a changed or another one, whatever touch(1) says."""
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def stamp_of(path: str) -> str:
-    """The stamp of a file as text, for the journal; empty if it is not there."""
+    """What a physical file looks like, as text for the journal; empty if it is not there.
+
+    Links made and removed by the journal itself do not count, so ctime is left out.
+    """
     try:
-        return " ".join(str(number) for number in file_stamp(os.lstat(path)))
+        status = os.lstat(path)
     except FileNotFoundError:
         return ""
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
 class Index:
@@ -88,9 +92,11 @@ class Index:
         self._generation = -1 if generation is None else generation
 
     def known(self, url: PartURL) -> Item | None:
-        """The entry with a url if it is still as the index knows it; O(1)."""
+        """The entry with a url if the index knows it and both files are there; O(1)."""
         item = self._items.get(url)
-        return item if item and self._is_current(item) else None
+        item = self._current(item) if item else None
+        has_file = item and os.path.lexists(self._layout.content_of(item.name))
+        return item if item and has_file and item.url == url else None
 
     def find(self, url: PartURL, generation: int | None = None) -> Item | None:
         """The entry with a url, header and file on disk at this moment; None if there is none."""
@@ -102,8 +108,8 @@ class Index:
     def items(self) -> Iterator[Item]:
         """All entries that have both files, by name."""
         for item in sorted(self._items.values(), key=lambda item: item.name):
-            if item.name in self._files:
-                yield item
+            if item.name in self._files and (current := self._current(item)):
+                yield current
 
     def orphan(self, url: PartURL) -> Item | None:
         """The header with this url whose file is gone."""
@@ -124,8 +130,8 @@ class Index:
 
     def put(self, name: str) -> None:
         """Note that this process has written an entry."""
-        status = os.stat(self._layout.header_of(name))
-        item = self._read(name, file_stamp(status))
+        stamp = _header_stamp(os.stat(self._layout.header_of(name)))
+        item = self._read(name, stamp)
         self._by_name[name] = item
         self._files.add(name)
         self._take(name)
@@ -156,12 +162,24 @@ class Index:
         self._scanned_at = 0
         self._generation = generation
 
-    def _is_current(self, item: Item) -> bool:
+    def _current(self, item: Item) -> Item | None:
+        """The item as its header's file is now; None if that is gone or cannot be read.
+
+        A header that is edited in place changes no directory.
+        """
         try:
-            is_same = file_stamp(os.stat(self._layout.header_of(item.name))) == item.stamp
+            stamp = _header_stamp(os.stat(self._layout.header_of(item.name)))
         except OSError:
-            return False
-        return is_same and os.path.lexists(self._layout.content_of(item.name))
+            return None
+        if stamp == item.stamp:
+            return item
+        changed = self._read(item.name, stamp)
+        self._by_name[item.name] = changed
+        if self._items.get(item.url) is item:
+            del self._items[item.url]
+        if changed:
+            self._items[changed.url] = changed
+        return changed
 
     def _directory_stamps(self) -> tuple[int, int] | None:
         try:
@@ -207,7 +225,7 @@ class Index:
                 for entry in entries:
                     if not entry.name.startswith("."):
                         try:
-                            yield entry.name, file_stamp(entry.stat(follow_symlinks=False))
+                            yield entry.name, _header_stamp(entry.stat(follow_symlinks=False))
                         except FileNotFoundError:
                             continue
         except FileNotFoundError:

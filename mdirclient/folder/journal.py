@@ -31,7 +31,7 @@ class Step:
             `.header` appended.
         has_content: with `replace`, whether the content is replaced too.
         new_name: with `rename`.
-        stamp: with `replace`, `remove` and `rename`, what the physical file looked like
+        stamp: with `replace` and `remove`, what the physical file looked like
             (see `index.stamp_of`); one that looks different is the user's and is kept.
             Empty: the content stays whatever it is.
         url: of the entry, with `remove` and `rename`.
@@ -121,9 +121,9 @@ class Journal:
                 int(head.get("version-before") or 0),
                 Origin.from_header(head, source=path) if "epoch" in head else None,
             )
-            expected = int(head.get("steps") or 0)
-        except (HeaderError, ValueError) as error:
-            raise JournalError(path, str(error)) from error
+            expected = int(head["steps"])
+        except (HeaderError, KeyError, ValueError) as error:
+            raise JournalError(path, f"it cannot be read: {error}") from error
         if len(journal.steps) != expected:
             raise JournalError(path, f"{len(journal.steps)} of {expected} steps")
         return journal

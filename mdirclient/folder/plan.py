@@ -94,7 +94,6 @@ class Planner:
                 "rename",
                 item.name,
                 new_name=self._index.choose_name(request.name),
-                stamp=stamp_of(self._layout.content_of(item.name)),
                 url=str(request.url),
             )
         )

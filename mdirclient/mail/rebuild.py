@@ -16,9 +16,9 @@ from mdirclient.mail.transfer import CHUNK, Base64Layout, encode_base64
 _MAX_LINE: Final = 200
 _PART = re.compile(
     rb"part ([1-9][0-9]{0,8}) ([0-9]{1,18}) ([0-9a-f]{64}) "
-    rb"(none|identity|base64 ([0-9]{1,9}) (crlf|lf|cr) ([0-9]{1,9}))"
+    rb"(none|identity|base64 ([0-9]{1,9}) (crlf|lf|cr) ([0-9]{1,9}))\n"
 )
-_BYTES = re.compile(rb"(literal|deflate) ([0-9]{1,9})")
+_BYTES = re.compile(rb"(literal|deflate) ([0-9]{1,9})\n")
 
 
 @attrs.frozen
@@ -57,13 +57,13 @@ def read_records(file: IO[bytes]) -> Iterator[PartRecord | BytesRecord]:
         RecipeError: cut off or not a recipe.
     """
     while line := file.readline(_MAX_LINE):
-        if match := _PART.fullmatch(line.rstrip(b"\n")):
+        if match := _PART.fullmatch(line):
             layout = None
             if match[5]:
                 layout = Base64Layout(int(match[5]), match[6].decode(), int(match[7]))  # type: ignore[arg-type]
             coding = match[4].partition(b" ")[0].decode()
             yield PartRecord(int(match[1]), int(match[2]), match[3].decode(), coding, layout)
-        elif match := _BYTES.fullmatch(line.rstrip(b"\n")):
+        elif match := _BYTES.fullmatch(line):
             yield BytesRecord(_read_bytes(file, match[1], int(match[2])))
         else:
             raise RecipeError(f"not a record: {line[:40]!a}")

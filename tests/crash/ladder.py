@@ -1,0 +1,91 @@
+"""Stops an operation at each of its system calls: by an error, or by the end of the process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+#: The calls that change the disk or make it durable.
+CALLS = ("open", "write", "fsync", "link", "unlink", "rename", "replace", "mkdir", "rmdir", "close")
+
+Fault = Callable[[], None]
+
+
+class Counter:
+    """Counts calls and, at the chosen one, does what it is told instead."""
+
+    def __init__(self, stop_at: int | None, fault: Fault) -> None:
+        self.count = 0
+        self.calls: list[str] = []
+        self._stop_at = stop_at
+        self._fault = fault
+
+    def before(self, name: str) -> None:
+        """A call is about to be made."""
+        self.count += 1
+        self.calls.append(name)
+        if self.count == self._stop_at:
+            self._fault()
+
+
+@contextlib.contextmanager
+def counted(stop_at: int | None, fault: Fault) -> Iterator[Counter]:
+    """Count the calls made in the context."""
+    counter = Counter(stop_at, fault)
+    originals = {name: getattr(os, name) for name in CALLS}
+
+    def wrapped(name: str) -> Callable[..., object]:
+        original = originals[name]
+
+        def call(*arguments: object, **options: object) -> object:
+            if name == "close":  # close(2) releases the descriptor, also when it fails
+                original(*arguments, **options)
+                return counter.before(name)
+            counter.before(name)
+            return original(*arguments, **options)
+
+        return call
+
+    try:
+        for name in CALLS:
+            setattr(os, name, wrapped(name))
+        yield counter
+    finally:
+        for name, original in originals.items():
+            setattr(os, name, original)
+
+
+def steps_of(operation: Callable[[], object]) -> int:
+    """How many calls an operation makes."""
+    with counted(None, lambda: None) as counter:
+        operation()
+    return counter.count
+
+
+def killed_at(step: int, operation: Callable[[], object]) -> bool:
+    """Run an operation in a child that ends without notice at a step; whether it got there."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with counted(step, lambda: os._exit(9)):
+                operation()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, 9), f"the child failed by itself at step {step}"
+    return code == 9
+
+
+def failed_at(step: int, number: int, operation: Callable[[], object]) -> bool:
+    """Run an operation with an OSError at a step; whether it got there."""
+
+    def fail() -> None:
+        raise OSError(number, os.strerror(number))
+
+    with counted(step, fail) as counter:
+        with contextlib.suppress(OSError):
+            operation()
+        return counter.count >= step

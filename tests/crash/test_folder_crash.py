@@ -1,0 +1,176 @@
+"""Every operation of a folder, stopped at every step: nothing half, nothing lost, replay converges."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from mdirclient import Folder, Header, Origin
+from tests.crash.ladder import failed_at, killed_at
+
+Operation = Callable[[Folder], None]
+
+
+def header(number: int, name: str, content: bytes) -> Header:
+    """The header of an entry, with size and digest."""
+    return Header(
+        [
+            ("url", f"mdir:{number}@x.org/1"),
+            ("suggested-name", name),
+            ("size", str(len(content))),
+            ("sha256", hashlib.sha256(content).hexdigest()),
+        ]
+    )
+
+
+def add(folder: Folder) -> None:
+    """One entry beside one of the same name."""
+    folder.add(header(2, "a.txt", b"two"), b"two")
+
+
+def remove(folder: Folder) -> None:
+    """One entry, if it is there."""
+    with folder.batch() as batch:
+        batch.remove("mdir:1@x.org/1")
+
+
+def rename(folder: Folder) -> None:
+    """One entry."""
+    folder.rename("mdir:1@x.org/1", "b.txt")
+
+
+def apply(folder: Folder) -> None:
+    """What a sync does: several kinds of steps, the counter and the origin."""
+    with folder.batch() as batch:
+        batch.add(header(2, "a.txt", b"two"), b"two")
+        batch.add(header(3, "c.txt", b"three"), b"three")
+        batch.replace(header(1, "a.txt", b"changed"), b"changed")
+        batch.remove("mdir:9@x.org/1")
+        batch.pend(header(4, "d", b""), "no content")
+        batch.set_version(folder.version + 1 if folder.version == 1 else 2, before=1)
+        batch.set_origin(Origin("id", "epoch", "name"))
+
+
+OPERATIONS = [add, remove, rename, apply]
+
+
+def prepared(path: Path) -> Folder:
+    """A folder with two entries and version 1."""
+    folder = Folder(path)
+    folder.add(header(1, "a.txt", b"one"), b"one")
+    folder.add(header(9, "z.txt", b"nine"), b"nine")
+    with folder.batch() as batch:
+        batch.set_version(1, before=0)
+    return folder
+
+
+def state(path: Path) -> dict[str, bytes]:
+    """All that a person sees, and the headers."""
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and not {".lock", ".stage", ".lost+found"} & set(file.parts)
+    }
+
+
+def check(path: Path) -> None:
+    """What a reader may see at any moment, before any recovery."""
+    for entry in Folder(path):
+        content = entry.path.read_bytes()
+        assert entry.header["sha256"] in (hashlib.sha256(content).hexdigest(), *REPLACED)
+
+
+#: Of an entry whose header and content are both being replaced a reader may meet one of each.
+REPLACED = [hashlib.sha256(content).hexdigest() for content in (b"one", b"changed")]
+
+
+def check_recovered(path: Path) -> None:
+    """After the next change: pairs only, contents as the headers say, no journal."""
+    folder = Folder(path)
+    with folder.batch() as batch:
+        batch.remove("mdir:none@x.org/1")
+        batch.set_version(folder.version, before=folder.version)
+    visible = {file.name for file in path.iterdir() if not file.name.startswith(".")}
+    headers = {file.name for file in (path / ".meta").iterdir() if not file.name.startswith(".")}
+    assert visible == headers
+    assert not (path / ".meta" / ".journal").exists()
+    for entry in folder:
+        assert entry.header["sha256"] == hashlib.sha256(entry.path.read_bytes()).hexdigest()
+
+
+def finished(path: Path, operation: Operation) -> dict[str, bytes]:
+    """The state without a crash."""
+    folder = prepared(path)
+    operation(folder)
+    return state(path)
+
+
+def each_step(
+    tmp_path: Path, operation: Operation, stopped: Callable[[int, Callable[[], object]], bool]
+) -> int:
+    """Stop at each step, look, recover, do it again; returns how many states were seen."""
+    expected = finished(tmp_path / "expected", operation)
+    prepared(tmp_path / "prepared")
+    for step in count(1):
+        path = tmp_path / "f"
+        shutil.copytree(tmp_path / "prepared", path)
+        reached = stopped(step, lambda path=path: operation(Folder(path)))  # type: ignore[misc]
+        check(path)
+        before = Folder(path).version
+        check_recovered(path)
+        assert before <= Folder(path).version <= 2
+        operation(Folder(path))
+        assert expected == state(path)
+        shutil.rmtree(path)
+        if not reached:
+            return step - 1
+    raise AssertionError
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_killed_at_each_step(tmp_path: Path, operation: Operation) -> None:
+    """The process ends without notice."""
+    states = each_step(tmp_path, operation, killed_at)
+    print(f"{operation.__name__}: {states} states")
+    assert states >= 10
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_error_at_each_step(tmp_path: Path, operation: Operation, number: int) -> None:
+    """The disk refuses, once."""
+    states = each_step(tmp_path, operation, lambda step, stopped: failed_at(step, number, stopped))
+    assert states >= 10
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_recovery_killed_at_each_step(tmp_path: Path, operation: Operation) -> None:
+    """Recovery may itself be cut, at each of its steps, after each point where it has work."""
+    expected = finished(tmp_path / "expected", operation)
+    prepared(tmp_path / "prepared")
+    path = tmp_path / "f"
+    states = 0
+    for step in count(1):
+        for again in count(1):
+            shutil.copytree(tmp_path / "prepared", path)
+            reached = killed_at(step, lambda: operation(Folder(path)))
+            has_work = (path / ".meta" / ".journal").exists()
+            cut = has_work and killed_at(again, lambda: check_recovered(path))
+            check(path)
+            check_recovered(path)
+            operation(Folder(path))
+            assert expected == state(path)
+            shutil.rmtree(path)
+            states += has_work
+            if not cut:
+                break
+        if not reached:
+            break
+    print(f"{operation.__name__}: {states} states")
+    assert states >= 20

@@ -1,0 +1,441 @@
+"""The local folder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from mdirclient import Folder, Header, Origin
+from mdirclient.errors import (
+    ContentMismatchError,
+    FolderNotFoundError,
+    HeaderError,
+    JournalError,
+    LockTimeoutError,
+    PartURLError,
+    UnknownURLError,
+    VersionFormatError,
+)
+
+
+def header(number: int, name: str | None = None, content: bytes | None = None) -> Header:
+    """The header of an entry; with size and digest if the content is given."""
+    fields = [("url", f"mdir:{number}@x.org/1"), ("content-type", "text/plain; charset=utf-8")]
+    fields += [("suggested-name", name)] if name is not None else []
+    if content is not None:
+        fields += [("size", str(len(content))), ("sha256", hashlib.sha256(content).hexdigest())]
+    return Header(fields)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """A folder that is not there yet."""
+    return Folder(tmp_path / "inbox")
+
+
+def names(folder: Folder) -> list[str]:
+    """The visible files."""
+    return sorted(name for name in os.listdir(folder.path) if not name.startswith("."))
+
+
+def test_opening_touches_nothing(folder: Folder) -> None:
+    """Not even by reading."""
+    assert 0 == folder.version
+    assert [] == list(folder)
+    assert 0 == len(folder)
+    assert "mdir:1@x.org/1" not in folder
+    assert folder.origin is None
+    assert not folder.path.exists()
+    with pytest.raises(FolderNotFoundError):
+        folder.require()
+
+
+def test_add_gives_file_and_header(folder: Folder) -> None:
+    """Under the same name."""
+    entry = folder.add(header(1, "a.txt"), b"content")
+    assert b"content" == entry.path.read_bytes()
+    assert header(1, "a.txt").to_bytes() == (folder.path / ".meta" / "a.txt").read_bytes()
+    assert entry == folder["mdir:1@x.org/1"]
+    assert entry.path == folder.resolve("mdir:1%40x.org/1")
+    assert [entry] == list(Folder(folder.path))
+    assert [] == list((folder.path / ".meta" / ".stage").iterdir())
+
+
+@pytest.mark.parametrize("content", [b"x", io.BytesIO(b"x")])
+def test_content_in_any_form(folder: Folder, content: bytes | io.BytesIO) -> None:
+    """Bytes and open files."""
+    assert b"x" == folder.add(header(1), content).path.read_bytes()
+
+
+def test_content_from_a_path(folder: Folder, tmp_path: Path) -> None:
+    """A path is copied."""
+    (tmp_path / "source").write_bytes(b"x")
+    assert b"x" == folder.add(header(1), tmp_path / "source").path.read_bytes()
+
+
+def test_known_url_gives_that_entry(folder: Folder) -> None:
+    """And changes nothing."""
+    first = folder.add(header(1, "a.txt"), b"1")
+    assert first == folder.add(header(1, "b.txt"), b"2")
+    assert ["a.txt"] == names(folder)
+
+
+def test_collisions_get_a_suffix(folder: Folder) -> None:
+    """Also in case, in normal form, with files that only the user put there."""
+    folder.path.mkdir()
+    (folder.path / "PHOTO.jpg").write_bytes(b"mine")
+    for number, name in enumerate(["photo.jpg", "photo.jpg", "Photo (2).jpg", "e\u0301", "é"]):
+        folder.add(header(number, name), b"%d" % number)
+    expected = ["PHOTO.jpg", "photo (2).jpg", "photo (3).jpg", "Photo (4).jpg", "é", "é (2)"]
+    assert sorted(expected) == names(folder)
+    assert b"mine" == (folder.path / "PHOTO.jpg").read_bytes()
+
+
+def test_the_next_suffix_is_found_at_once(folder: Folder) -> None:
+    """Pitfall: probing (2), (3), (4)… is quadratic."""
+    with folder.batch() as batch:
+        for number in range(3000):
+            batch.add(header(number, "image001.png"), b"")
+    assert "image001 (3000).png" in names(folder)
+    assert "image001 (3001).png" == Folder(folder.path).add(header(3000, "image001.png"), b"").name
+
+
+def test_without_a_suggested_name(folder: Folder) -> None:
+    """Message-id, part and the extension of the type."""
+    assert "1@x.org-1.txt" == folder.add(header(1), b"").name
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", ".version", ".meta", "/abs", "a/../../b", "\0"]
+)
+def test_hostile_names_stay_inside(folder: Folder, name: str, tmp_path: Path) -> None:
+    """Nothing outside of the folder, nothing over its own files."""
+    before = set(tmp_path.rglob("*"))
+    entry = folder.add(header(1, name), b"x")
+    assert folder.path == entry.path.parent
+    assert not entry.name.startswith(".")
+    outside = {path for path in tmp_path.rglob("*") if folder.path not in (path, *path.parents)}
+    assert outside <= before
+    assert (folder.path / ".meta").is_dir()
+
+
+def test_a_planted_symlink_is_not_followed(folder: Folder, tmp_path: Path) -> None:
+    """Pitfall 14."""
+    folder.path.mkdir()
+    (folder.path / "a.txt").symlink_to(tmp_path / "target")
+    assert "a (2).txt" == folder.add(header(1, "a.txt"), b"x").name
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize("fields", [[("size", "2")], [("sha256", "0" * 64)]])
+def test_content_must_be_what_the_header_says(
+    folder: Folder, fields: list[tuple[str, str]]
+) -> None:
+    """A truncated download never appears."""
+    with pytest.raises(ContentMismatchError):
+        folder.add(Header([*header(1), *fields]), b"x")
+    assert [] == names(folder)
+    assert [] == list((folder.path / ".meta" / ".stage").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"), [([], HeaderError), ([("url", "nonsense")], PartURLError)]
+)
+def test_an_entry_needs_a_url(
+    folder: Folder, fields: list[tuple[str, str]], error: type[Exception]
+) -> None:
+    """Nothing is made."""
+    with pytest.raises(error):
+        folder.add(Header(fields), b"x")
+    assert not folder.path.exists()
+
+
+def test_remove(folder: Folder) -> None:
+    """File and header go; the rest stays."""
+    folder.add(header(1, "a"), b"1")
+    folder.add(header(2, "b"), b"2")
+    folder.remove("mdir:1@x.org/1")
+    assert ["b"] == names(folder)
+    assert not (folder.path / ".meta" / "a").exists()
+    with pytest.raises(UnknownURLError):
+        folder.remove("mdir:1@x.org/1")
+    assert "a" == folder.add(header(3, "a"), b"3").name
+
+
+def test_remove_keeps_what_a_person_changed(folder: Folder) -> None:
+    """If it is asked to: the file is then the person's own."""
+    folder.add(header(1, "a", b"1"), b"1")
+    folder.add(header(2, "b", b"2"), b"2")
+    (folder.path / "a").write_bytes(b"changed")
+    with folder.batch() as batch:
+        batch.remove("mdir:1@x.org/1", keep_modified=True)
+        batch.remove("mdir:2@x.org/1", keep_modified=True)
+    assert ["a"] == names(folder)
+    assert 0 == len(folder)
+
+
+def test_rename(folder: Folder) -> None:
+    """Both files, to a safe and free name."""
+    folder.add(header(1, "a"), b"1")
+    folder.add(header(2, "b"), b"2")
+    assert "b (2)" == folder.rename("mdir:1@x.org/1", "b").name
+    assert "x_y" == folder.rename("mdir:1@x.org/1", "x/y").name
+    assert ["b", "x_y"] == names(folder)
+    assert b"1" == folder.resolve("mdir:1@x.org/1").read_bytes()
+    assert not (folder.path / ".meta" / "a").exists()
+
+
+def test_replace_changes_header_and_content(folder: Folder) -> None:
+    """Under the same name; an edit by hand goes to lost+found."""
+    folder.add(header(1, "a", b"1"), b"1")
+    with folder.batch() as batch:
+        batch.replace(header(1, "a", b"22"), b"22")
+    entry = folder["mdir:1@x.org/1"]
+    assert ("a", b"22", "2") == (entry.name, entry.path.read_bytes(), entry.header["size"])
+
+
+def test_batch_applies_all_or_nothing(folder: Folder) -> None:
+    """An error in its context leaves the folder as it was."""
+    folder.add(header(1, "a"), b"1")
+    with pytest.raises(ZeroDivisionError), folder.batch() as batch:
+        batch.add(header(2, "b"), b"2")
+        batch.remove("mdir:1@x.org/1")
+        raise ZeroDivisionError
+    assert ["a"] == names(folder)
+    assert [] == list((folder.path / ".meta" / ".stage").iterdir())
+
+
+def test_batch_adds_and_removes_the_same(folder: Folder) -> None:
+    """The last word counts; one url is added once."""
+    with folder.batch() as batch:
+        batch.add(header(1, "a"), b"1")
+        batch.add(header(1, "b"), b"1")
+        batch.add(header(2, "c"), b"2")
+        batch.remove("mdir:2@x.org/1")
+    assert ["a"] == names(folder)
+
+
+def test_version_moves_with_a_batch(folder: Folder) -> None:
+    """Unless a person corrected it in the meantime."""
+    origin = Origin("id", "epoch", "name")
+    with folder.batch() as batch:
+        batch.set_version(5, before=0)
+        batch.set_origin(origin)
+    assert (5, origin) == (folder.version, folder.origin)
+    with folder.batch() as batch:
+        batch.set_version(9, before=5)
+        (folder.path / ".version").write_text("3\n")
+    assert 3 == folder.version
+
+
+def test_pending_entries(folder: Folder) -> None:
+    """They have a reason and go when the content came."""
+    with folder.batch() as batch:
+        batch.pend(header(1, "a"), "not there")
+    (pending,) = folder.pending()
+    assert "not there" == pending["pending-reason"]
+    assert "mdir:1@x.org/1" not in folder
+    folder.add(header(1, "a"), b"1")
+    assert () == folder.pending()
+
+
+def test_messages_group_parts(folder: Folder) -> None:
+    """By anchor, in the order of the parts."""
+    for part in (3, 1, 2):
+        fields = [("url", f"mdir:m@x/{part}"), ("anchor", "mdir:m@x/1"), ("suggested-name", "a")]
+        folder.add(Header(fields), b"")
+    folder.add(header(9, "other"), b"")
+    grouped = {
+        str(message.anchor.url): [entry.url.part for entry in message.parts]
+        for message in folder.messages()
+    }
+    assert {"mdir:m@x/1": [1, 2, 3], "mdir:9@x.org/1": [1]} == grouped
+
+
+# -- hand edits
+
+
+def test_files_of_the_user_are_not_entries(folder: Folder) -> None:
+    """They have no header."""
+    folder.add(header(1, "a"), b"1")
+    (folder.path / "mine").write_bytes(b"")
+    assert ["a"] == [entry.name for entry in folder]
+
+
+def test_a_file_that_the_user_removed_is_no_entry(folder: Folder) -> None:
+    """Its header alone is none; adding brings both back under the same name."""
+    folder.add(header(1, "a"), b"1")
+    (folder.path / "a").unlink()
+    assert "mdir:1@x.org/1" not in folder
+    assert 0 == len(folder)
+    assert "a" == folder.add(header(1, "a"), b"1").name
+    assert ["a"] == names(folder)
+
+
+def test_an_edited_header_is_seen(folder: Folder) -> None:
+    """At the next look, also where the times say nothing."""
+    folder.add(header(1, "a"), b"1")
+    path = folder.path / ".meta" / "a"
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    assert "mdir:1@x.org/1" in folder
+    path.write_bytes(b"url: mdir:1@x.org/1\r\nsubject: edited by hand")
+    os.utime(path, ns=times)
+    assert "edited by hand" == folder["mdir:1@x.org/1"].header["subject"]
+
+
+def test_a_header_that_cannot_be_read_is_no_entry(folder: Folder) -> None:
+    """The others are."""
+    folder.add(header(1, "a"), b"1")
+    folder.add(header(2, "b"), b"2")
+    (folder.path / ".meta" / "a").write_bytes(b"\xff")
+    assert ["b"] == [entry.name for entry in folder]
+
+
+def test_the_folder_can_be_moved(folder: Folder, tmp_path: Path) -> None:
+    """Nothing in it knows where it is."""
+    folder.add(header(1, "a"), b"1")
+    folder.version = 7
+    moved = Folder(folder.path.rename(tmp_path / "elsewhere"))
+    assert (7, b"1") == (moved.version, moved.resolve("mdir:1@x.org/1").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("held", "version"),
+    [
+        (b"0", 0),
+        (b"41\n", 41),
+        (b"007", 7),
+        (b"  41 \t\n\n", 41),
+        (b"41\r\n", 41),
+        (b"\xef\xbb\xbf41\n", 41),
+        (b"9" * 18, 10**18 - 1),
+    ],
+)
+def test_version_as_people_write_it(folder: Folder, held: bytes, version: int) -> None:
+    """Blanks, CRLF, a BOM and leading zeros."""
+    folder.path.mkdir()
+    (folder.path / ".version").write_bytes(held)
+    assert version == folder.version
+
+
+@pytest.mark.parametrize(
+    "held",
+    [b"", b" \n", b"+5", b"-1", b"12abc", b"1 2", b"9" * 30, "٣".encode(), b"\x00", b"1.0", b"0x1"],
+)
+def test_a_version_that_is_no_counter(folder: Folder, held: bytes) -> None:
+    """An error that shows the file and what it holds; only an assignment replaces it."""
+    folder.path.mkdir()
+    (folder.path / ".version").write_bytes(held)
+    with pytest.raises(VersionFormatError) as caught:
+        _ = folder.version
+    assert held == caught.value.held
+    assert str(folder.path / ".version") in str(caught.value)
+    folder.add(header(1, "a"), b"1")
+    assert held == (folder.path / ".version").read_bytes()
+    folder.version = 41
+    assert b"41\n" == (folder.path / ".version").read_bytes()
+    (kept,) = (folder.path / ".meta" / ".lost+found").iterdir()
+    assert held == kept.read_bytes()
+
+
+@pytest.mark.parametrize("version", [-1, 10**18])
+def test_a_wrong_number_is_refused(folder: Folder, version: int) -> None:
+    """Before anything is touched."""
+    with pytest.raises(ValueError, match="a version is"):
+        folder.version = version
+    assert not folder.path.exists()
+
+
+# -- locks
+
+
+def test_a_lock_held_too_long_names_its_holder(tmp_path: Path) -> None:
+    """Process and host."""
+    holder = Folder(tmp_path / "f")
+    waiter = Folder(tmp_path / "f", lock_timeout=0.05)
+    with holder._locked(), pytest.raises(LockTimeoutError) as caught:
+        _add_in_thread(waiter)
+    assert str(os.getpid()) in caught.value.holder
+    assert os.uname().nodename in caught.value.holder
+    assert "a" == waiter.add(header(1, "a"), b"1").name
+
+
+def _add_in_thread(folder: Folder) -> None:
+    errors: list[Exception] = []
+
+    def add() -> None:
+        try:
+            folder.add(header(1, "a"), b"1")
+        except LockTimeoutError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    thread.join()
+    raise errors[0]
+
+
+def test_what_another_process_adds_is_seen(folder: Folder) -> None:
+    """At once, by both, and names do not collide."""
+    other = Folder(folder.path)
+    for number in range(20):
+        (folder if number % 2 else other).add(header(number, "a"), b"%d" % number)
+        assert number + 1 == len(folder) == len(other)
+        assert f"mdir:{number}@x.org/1" in folder
+        assert f"mdir:{number}@x.org/1" in other
+    assert 20 == len(names(folder))
+
+
+def test_a_damaged_journal_stops_changes(folder: Folder) -> None:
+    """Reading goes on; nothing is guessed."""
+    folder.add(header(1, "a"), b"1")
+    (folder.path / ".meta" / ".journal").write_bytes(b"journal: 9\nsteps: 0\n")
+    with pytest.raises(JournalError):
+        folder.add(header(2, "b"), b"2")
+    assert 1 == len(folder)
+
+
+def test_durability_none_flushes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for making the directory."""
+    folder = Folder(tmp_path / "f", durability="none")
+    folder.make()
+    monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("a flush"))
+    folder.add(header(1, "a"), b"1")
+    assert 1 == len(folder)
+
+
+def test_a_name_taken_while_publishing_gets_the_next_suffix(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Race: a person saves a file between the choice of the name and its publication."""
+    folder.make()
+    link = os.link
+
+    def taken_first(source: str, target: str, **options: bool) -> None:
+        monkeypatch.setattr(os, "link", link)
+        Path(target).write_bytes(b"mine")
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", taken_first)
+    assert "a (2).txt" == folder.add(header(1, "a.txt"), b"1").name
+    assert b"mine" == (folder.path / "a.txt").read_bytes()
+
+
+def test_without_hard_links(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are reserved instead."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for number in range(3):
+        folder.add(header(number, "a.txt"), b"%d" % number)
+    folder.rename("mdir:0@x.org/1", "z.txt")
+    folder.remove("mdir:1@x.org/1")
+    assert ["a (3).txt", "z.txt"] == names(folder)
+    assert b"0" == folder.resolve("mdir:0@x.org/1").read_bytes()

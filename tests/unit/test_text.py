@@ -1,0 +1,127 @@
+"""Header values in Unicode."""
+
+from __future__ import annotations
+
+import pytest
+
+from mdirclient.mail.parameters import parse_parameters
+from mdirclient.mail.part import suggested_name
+from mdirclient.mail.split import split
+from mdirclient.mail.text import decode_addresses, decode_charset, decode_text
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b" plain ", "plain"),
+        (b" a\r\n b", "a b"),
+        (b"=?utf-8?q?=C3=A9t=C3=A9?=", "été"),
+        (b"=?UTF-8?B?w6l0w6k=?=", "été"),
+        (b"=?utf-8?b?w6k?=", "é"),
+        (b"=?utf-8*fr?q?a_b?=", "a b"),
+        (b"=?iso-8859-1?q?caf=E9?= noir", "café noir"),
+        (b"=?utf-8?q?a?= =?utf-8?q?b?=", "ab"),
+        (b"=?utf-8?q?a?=\r\n\t=?utf-8?q?b?= c", "ab c"),
+        (b"=?utf-8?b?w4M=?= =?utf-8?q?=C2?= =?utf-8?q?=A9?=", "Ã©"),
+        (b"=?utf-8?q?=C3?= =?utf-8?q?=A9?=", "é"),
+        (b"=?koi8-r?b?8NLJ18XU?=", "Привет"),
+        (b"=?iso-2022-jp?b?GyRCRnxLXBsoQg==?=", "日本"),
+        (b"=?gb2312?b?xOO6ww==?=", "你好"),
+        (b"=?no-such-charset?q?caf=C3=A9?=", "café"),
+        (b"=?us-ascii?q?caf=C3=A9?=", "café"),
+        (b"=?utf-8?q?=FF?=", "\ufffd"),
+        (b"=?idna?q?a?=", "a"),
+        (b"=?utf-8?x?a?=", "=?utf-8?x?a?="),
+        (b"=?utf-8?q?a", "=?utf-8?q?a"),
+        ("été".encode(), "été"),
+        (b"caf\xe9", "café"),
+        (b"\x81", "\x81"),
+        (b"a=?utf-8?q?b?=c", "abc"),
+    ],
+)
+def test_text(raw: bytes, expected: str) -> None:
+    """Encoded words as really sent, and raw 8-bit."""
+    assert expected == decode_text(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"=?utf-8?q?Doe=2C_J?= <j@x.org>", '"Doe, J" <j@x.org>'),
+        (b"=?utf-8?q?J=C3=B6?= <j@x.org>", "Jö <j@x.org>"),
+        (b"=?utf-8?q?a=40b=2Ec?= <j@x.org>", '"a@b.c" <j@x.org>'),
+        (b"=?utf-8?q?=22x=5C?= <j@x.org>", '"\\"x\\\\" <j@x.org>'),
+        (b'"=?utf-8?q?a=22b?=" <j@x.org>', '"a\\"b" <j@x.org>'),
+        (b"j@x.org (=?utf-8?q?a=29b?=)", "j@x.org (a\\)b)"),
+        (b'"Doe, J" <j@x.org>', '"Doe, J" <j@x.org>'),
+        (b"=?utf-8?q?=0D=0ABcc:_z=40x?= <j@x.org>", '"\r\nBcc: z@x" <j@x.org>'),
+        (b'"open =?utf-8?q?a?= <j@x.org>', '"open a <j@x.org>'),
+    ],
+)
+def test_addresses(raw: bytes, expected: str) -> None:
+    """Decoding never changes the addresses: display names are quoted again."""
+    assert expected == decode_addresses(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"attachment; filename=a.txt", "a.txt"),
+        (b'attachment; FILENAME = "a b.txt"; x=y', "a b.txt"),
+        (b'attachment; filename="a\\"b\\\\c.txt"', 'a"b\\c.txt'),
+        (b'attachment; filename="C:\\Docs\\x.doc"', "C:\\Docs\\x.doc"),
+        (b"attachment; filename=a b.txt", "a b.txt"),
+        (b"attachment; filename*=utf-8''%c3%a9.txt", "é.txt"),
+        (b"attachment; filename*=iso-8859-1'en'%e9.txt", "é.txt"),
+        (b"attachment; filename=old.txt; filename*=utf-8''new.txt", "new.txt"),
+        (b"attachment; filename*0=a; filename*1=b.txt", "ab.txt"),
+        (b"attachment; filename*1=b.txt; filename*0*=utf-8''%c3%a9", "éb.txt"),
+        (b"attachment; filename*0*=utf-8''%c3; filename*1*=%a9.txt", "é.txt"),
+        (b"attachment; filename*0=a; filename*2=c", "a"),
+        (b'attachment; filename="=?utf-8?b?w6kudHh0?="', "é.txt"),
+        (b"attachment; filename==?utf-8?q?=C3=A9.txt?=", "é.txt"),
+        (b'attachment; filename="caf\xe9.txt"', "café.txt"),
+        ('attachment; filename="été.txt"'.encode(), "été.txt"),
+        (b"attachment; filename=", None),
+        (b"attachment; filename", None),
+        (b"attachment", None),
+        (b"attachment; filename*9999=x; filename*a=y", None),
+        (b"attachment; filename*=utf-16'%00", "utf-16'\x00"),
+    ],
+)
+def test_filename(raw: bytes, expected: str | None) -> None:
+    """RFC 2231 and RFC 2047 forms, 8-bit names, and what cannot be read."""
+    mail = b"Content-Disposition: " + raw + b"\n\n"
+    assert expected == suggested_name(split(mail).leaves[0].block)
+
+
+def test_name_of_the_content_type_is_second() -> None:
+    """Old mailers have only that."""
+    only = b"Content-Type: image/png; name=a.png\n\n"
+    both = b"Content-Disposition: inline; filename=b.png\n" + only
+    assert "a.png" == suggested_name(split(only).leaves[0].block)
+    assert "b.png" == suggested_name(split(both).leaves[0].block)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["a", " ", ";", "=", '"', "\\", '\\"', "a=", 'a="', "=?a?q?", "=?a?q?b?= ", "*0=", "(", "%"],
+)
+def test_time_is_linear(unit: str) -> None:
+    """64 KiB of anything is read at once."""
+    raw = (unit * (65536 // len(unit))).encode()
+    for _ in range(3):
+        parse_parameters(b"x; filename=" + raw)
+        parse_parameters(raw)
+        decode_text(raw)
+        decode_addresses(b"=?a?q?b?=" + raw)
+
+
+@pytest.mark.parametrize(
+    "charset",
+    ["zlib", "base64", "rot13", "bz2", "unicode_escape", "punycode", "\0", "utf-7", "a" * 80],
+)
+def test_codecs_that_are_no_charsets(charset: str) -> None:
+    """No decompression, no escapes, no error, no lone surrogate."""
+    text = decode_charset(b"+2AA-\\ud800abc", charset)
+    text.encode()
