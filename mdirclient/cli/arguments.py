@@ -55,7 +55,8 @@ def run(parser: Parser, words: Sequence[str] | None) -> int:
         arguments = parser.parse_args(words)
         command: Command = arguments.command
         status = command(arguments)
-        sys.stdout.flush()
+        if sys.stdout:  # None where the caller closed it
+            sys.stdout.flush()
         return status
     except UsageError as error:
         say(f"{parser.prog}: {error}")

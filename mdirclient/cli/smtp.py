@@ -110,6 +110,7 @@ def _account_add(arguments: argparse.Namespace) -> int:
 
 def _deliver(arguments: argparse.Namespace) -> int:
     from mdirclient.connect import connect
+    from mdirclient.smtp.accounts import UnknownRecipientError
     from mdirclient.smtp.deliver import Host, deliver
     from mdirclient.smtp.envelope import read_envelope
 
@@ -119,14 +120,13 @@ def _deliver(arguments: argparse.Namespace) -> int:
     host = Host(
         settings.find("MDIR_SMTP_HOSTNAME") or os.uname().nodename, tuple(authserv_ids), _date()
     )
-    with connect(create=False, settings=settings) as mdird:
-        deliver(
-            _standard_input(),
-            mdird,
-            envelope=envelope,
-            accounts=settings.get("MDIR_SMTP_ACCOUNTS"),
-            host=host,
-        )
+    accounts = settings.get("MDIR_SMTP_ACCOUNTS")
+    try:
+        with connect(create=False, settings=settings) as mdird:
+            deliver(_standard_input(), mdird, envelope=envelope, accounts=accounts, host=host)
+    except UnknownRecipientError as error:
+        say(f"{PROGRAM} deliver: {error}")
+        return exits.NO_USER
     return exits.OK
 
 
@@ -141,7 +141,7 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
 def _deliver_safely(words: list[str]) -> int:
     """Deliver with the exit codes that every MTA understands: 0, 67 and 75, never a traceback."""
     # Exim bounces a mail whose program a signal ended.
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, _terminate)
     try:
         # Only this command's parser: the others take time to build.
@@ -153,12 +153,7 @@ def _deliver_safely(words: list[str]) -> int:
     except UsageError as error:
         reason = str(error)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the MTA keeps the mail
-        from mdirclient.smtp.accounts import UnknownRecipientError
-
         reason = str(error) or type(error).__name__
-        if isinstance(error, UnknownRecipientError):
-            say(f"{PROGRAM} deliver: {reason}")
-            return exits.NO_USER
     # One line, and never one that begins with a status code: Postfix would believe it.
     say(f"{PROGRAM} deliver: {' '.join(reason.split())}; the mail was not taken, try again later")
     return exits.TEMPORARY

@@ -14,6 +14,7 @@ from mdirclient.folder import Batch, Folder, Origin
 from mdirclient.folder.batch import PENDING_REASON
 from mdirclient.header import Header
 from mdirclient.interfaces import Mdird, Mstore, Subscription
+from mdirclient.mdird.tree import folder_id
 from mdirclient.patch import End, Now, Patch
 from mdirclient.sync.plan import Step, check_removals, plan
 from mdirclient.url import PartURL
@@ -79,12 +80,9 @@ def sync(
     """
     before = folder.version
     origin = folder.origin
-    epoch = origin.epoch if origin else None
-    with contextlib.closing(mdird.subscribe(name, before, epoch=epoch, timeout=0)) as subscription:
+    with contextlib.closing(_subscribe(folder, mdird, name, before, origin)) as subscription:
         target = Origin(subscription.folder_id, subscription.epoch, name)
         is_listing = subscription.is_listing
-        if origin and origin.folder_id != target.folder_id:
-            raise OriginMismatchError(os.fspath(folder.path), origin.name, name)
         patches, version = _collect(subscription)
     held = {entry.url: entry.header for entry in folder}
     pending = {PartURL.parse(h["url"]): h.replace(PENDING_REASON) for h in folder.pending()}
@@ -97,6 +95,15 @@ def sync(
     runner = _Runner(folder, store or mdird.store, progress, is_counted=is_known and not is_listing)
     runner.run(steps, before, version, None if is_known else target)
     return _report(steps, version, len(folder.pending()), failed=runner.failed)
+
+
+def _subscribe(
+    folder: Folder, mdird: Mdird, name: str, version: int, origin: Origin | None
+) -> Subscription:
+    """Subscribe, once it is certain that the counter was counted for that folder."""
+    if origin and origin.folder_id != folder_id(mdird, name):
+        raise OriginMismatchError(os.fspath(folder.path), origin.name, name)
+    return mdird.subscribe(name, version, epoch=origin.epoch if origin else None, timeout=0)
 
 
 def _report(steps: list[Step], version: int, pending: int, *, failed: int) -> SyncReport:

@@ -41,7 +41,8 @@ def counted(stop_at: int | None, fault: Fault) -> Iterator[Counter]:
         def call(*arguments: object, **options: object) -> object:
             if name == "close":  # close(2) releases the descriptor, also when it fails
                 original(*arguments, **options)
-                return counter.before(name)
+                counter.before(name)
+                return None
             counter.before(name)
             return original(*arguments, **options)
 

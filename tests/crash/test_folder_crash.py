@@ -1,4 +1,4 @@
-"""Every operation of a folder, stopped at every step: nothing half, nothing lost, replay converges."""
+"""Every operation of a folder, stopped at every step: nothing is half and nothing lost."""
 
 from __future__ import annotations
 

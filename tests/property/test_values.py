@@ -13,8 +13,8 @@ from pathvalidate import is_valid_filename
 from mdirclient import Header, PartURL
 from mdirclient.errors import HeaderError, PartURLError
 from mdirclient.mail.part import describe_leaf, take_apart
-from mdirclient.mail.rebuild import PartRecord, read_records, rebuild
-from mdirclient.mail.recipe import write_recipe
+from mdirclient.mail.rebuild import read_records, rebuild
+from mdirclient.mail.recipe import PartRecord, write_recipe
 from mdirclient.mail.split import Limits, split
 from mdirclient.mail.transfer import decode_base64
 from mdirclient.naming import fold, safe_name, suffix_key, with_suffix

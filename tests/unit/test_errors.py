@@ -18,8 +18,10 @@ CLASSES = [
 
 def _arguments(kind: type[errors.MdirError]) -> list[object]:
     values: dict[str, object] = {"int": 404, "float": 1.5, "bytes": b"12abc"}
-    fields = [name for name in getattr(kind, "__attrs_attrs__", ())]
-    return [values.get(str(field.type).split(" ")[0], f"the {field.name}") for field in fields]
+    return [
+        values.get(str(field.type).split(" ")[0], f"the {field.name}")
+        for field in getattr(kind, "__attrs_attrs__", ())
+    ]
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mdirclient.mail.rebuild import PartRecord, RecipeError, read_records, rebuild
-from mdirclient.mail.recipe import write_recipe
+from mdirclient.mail.rebuild import RecipeError, read_records, rebuild
+from mdirclient.mail.recipe import PartRecord, write_recipe
 from mdirclient.mail.split import split
 
 
