@@ -114,7 +114,7 @@ def test_public_names_have_docstrings(path: Path) -> None:
         and not name.startswith("Layout.")
         and not any(
             ast.unparse(d) in ("overload", "version.setter")
-            for d in node.decorator_list  # type: ignore[attr-defined]
+            for d in node.decorator_list
         )
     ]
     assert [] == silent
@@ -128,7 +128,7 @@ def test_exports_can_be_imported() -> None:
         assert getattr(mdirclient, name) is not None
         assert name in dir(mdirclient)
     with pytest.raises(AttributeError):
-        _ = mdirclient.nonsense  # type: ignore[attr-defined]
+        _ = mdirclient.nonsense
 
 
 @pytest.mark.parametrize("first", ["mdirclient.sync.plan", "mdirclient.connect", "mdirclient"])
