@@ -13,7 +13,10 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-autodoc_default_options = {"members": True, "special-members": "__getitem__, __contains__, __len__, __iter__"}
+autodoc_default_options = {
+    "members": True,
+    "special-members": "__getitem__, __contains__, __len__, __iter__",
+}
 napoleon_google_docstring = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False

@@ -112,10 +112,7 @@ def test_public_names_have_docstrings(path: Path) -> None:
         if not ast.get_docstring(node)
         and not name.endswith(".message")
         and not name.startswith("Layout.")
-        and not any(
-            ast.unparse(d) in ("overload", "version.setter")
-            for d in node.decorator_list
-        )
+        and not any(ast.unparse(d) in ("overload", "version.setter") for d in node.decorator_list)
     ]
     assert [] == silent
 
