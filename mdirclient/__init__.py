@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mdirclient import errors
     from mdirclient.connect import connect, open_store
-    from mdirclient.folder import Batch, Entry, Folder, Message, Origin
+    from mdirclient.folder import Batch, Counted, Entry, Folder, Message, Origin
     from mdirclient.header import Header
     from mdirclient.interfaces import Mdird, Mstore, Receiver, Subscription
     from mdirclient.mail.stored import StoredMessage
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Batch": "folder",
+    "Counted": "folder",
     "End": "patch",
     "Entry": "folder",
     "Folder": "folder",
@@ -52,6 +53,7 @@ _HOMES = {
 
 __all__ = [
     "Batch",
+    "Counted",
     "End",
     "Entry",
     "Folder",

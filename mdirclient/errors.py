@@ -19,6 +19,7 @@
     │   ├── UnknownURLError (KeyError)
     │   ├── LockTimeoutError (TimeoutError)
     │   ├── JournalError (ValueError)
+    │   ├── CounterMovedError
     │   ├── OriginMismatchError (ValueError)
     │   └── MassRemovalError
     ├── StoreError                       an mstore
@@ -203,6 +204,16 @@ class JournalError(FolderError, ValueError):
 
     def message(self) -> str:
         return f"{self.path}: {self.reason}; move it away to give up the change it describes"
+
+
+@_error
+class CounterMovedError(FolderError):
+    """Another sync, or a person, moved `.version` meanwhile. Nothing was changed."""
+
+    path: str
+
+    def message(self) -> str:
+        return f"{self.path}: its .version moved while a sync was under way; sync again"
 
 
 @_error

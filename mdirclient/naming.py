@@ -133,7 +133,7 @@ def with_suffix(name: str, number: int) -> str:
     if match := _SUFFIX.search(stem):
         stem = stem[: match.start()]
     suffix = f" ({number}){extension}"
-    return _cut(stem, MAX_BYTES - len(suffix.encode())).rstrip(" .") + suffix
+    return _cut(stem, MAX_BYTES - _size(suffix)).rstrip(" .") + suffix
 
 
 def suffix_key(name: str) -> tuple[str, int]:
@@ -146,7 +146,7 @@ def suffix_key(name: str) -> tuple[str, int]:
     number = 1
     if match := _SUFFIX.search(stem):
         stem, number = stem[: match.start()], int(match[1])
-    room = MAX_BYTES - len(extension.encode()) - _LONGEST_SUFFIX
+    room = MAX_BYTES - _size(extension) - _LONGEST_SUFFIX
     return fold(f"{_cut(stem, room).rstrip(' .')}/{extension}"), number
 
 
@@ -184,12 +184,17 @@ def _is_reserved(name: str) -> bool:
 
 
 def _shortened(name: str, limit: int) -> str:
-    if len(name.encode()) <= limit:
+    if _size(name) <= limit:
         return name
     stem, extension = split_extension(name)
-    return _cut(stem, limit - len(extension.encode())) + extension
+    return _cut(stem, limit - _size(extension)) + extension
 
 
 def _cut(text: str, limit: int) -> str:
     """The first `limit` bytes of UTF-8, whole characters only."""
-    return text.encode()[: max(limit, 0)].decode(errors="ignore")
+    # Names found on disk may be no UTF-8; Python shows such bytes as lone surrogates.
+    return text.encode("utf-8", "surrogatepass")[: max(limit, 0)].decode("utf-8", "ignore")
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

@@ -106,7 +106,9 @@ def file_path(url: str, name: str) -> str:
         raise SettingsError(name, url, "expected file:///path")
     head, *rest = os.fsencode(url.removeprefix("file://")).split(b"%")
     try:
-        return os.fsdecode(head + b"".join(bytes([int(p[:2], 16)]) + p[2:] for p in rest))
+        path = os.fsdecode(head + b"".join(bytes([int(p[:2], 16)]) + p[2:] for p in rest))
+        # Two slashes at the front may mean something else to a system than one (POSIX).
+        return "/" + path.lstrip("/")
     except ValueError:
         raise SettingsError(name, url, "a % is not followed by two hexadecimal digits") from None
 

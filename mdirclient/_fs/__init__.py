@@ -8,6 +8,7 @@ from mdirclient._fs.flush import sync_directory, sync_file
 from mdirclient._fs.lock import LockFile, lock, read_generation
 from mdirclient._fs.probe import filesystem_type, is_network_filesystem
 from mdirclient._fs.publish import (
+    has_hard_links,
     make_directories,
     make_directory,
     move,
@@ -15,6 +16,7 @@ from mdirclient._fs.publish import (
     publish_directory,
     remove,
     remove_tree,
+    sweep,
 )
 from mdirclient._fs.write import NewFile, create, replace, replace_with, spool
 
@@ -23,6 +25,7 @@ __all__ = [
     "NewFile",
     "create",
     "filesystem_type",
+    "has_hard_links",
     "is_network_filesystem",
     "lock",
     "make_directories",
@@ -36,6 +39,7 @@ __all__ = [
     "replace",
     "replace_with",
     "spool",
+    "sweep",
     "sync_directory",
     "sync_file",
 ]

@@ -59,7 +59,7 @@ def lock(path: str | os.PathLike[str], *, timeout: float) -> Iterator[LockFile]:
                     descriptor, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
                 )
                 break
-            except portalocker.exceptions.LockException:
+            except portalocker.exceptions.AlreadyLocked:
                 if time.monotonic() >= deadline:
                     holder = _read(descriptor)[0]
                     raise LockTimeoutError(os.fspath(path), timeout, holder) from None

@@ -36,12 +36,27 @@ def publish(staged: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        _reserve(path)
-        os.replace(staged, path)
+        _reserve_and_replace(staged, path)
 
 
-def _reserve(path: Path) -> None:
+def _reserve_and_replace(staged: Path, path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        os.replace(staged, path)
+    except BaseException:
+        remove(path)
+        raise
+
+
+def has_hard_links(path: Path) -> bool:
+    """Whether a file can have a second name, tried beside it."""
+    probe = f"{os.fspath(path)}.link"
+    try:
+        os.link(path, probe, follow_symlinks=False)
+    except OSError as error:
+        return error.errno == errno.EEXIST
+    remove(probe)
+    return True
 
 
 def move(source: Path, target: Path) -> None:
@@ -76,26 +91,53 @@ def publish_directory(staged: Path, path: Path) -> bool:
 
 
 def make_directories(path: Path, *, mode: int = 0o777) -> None:
-    """Make a directory and its parents where they are missing; durable on return."""
-    path = os.fspath(path)
-    if os.path.isdir(path):
-        return
-    parent = os.path.dirname(os.path.abspath(path))
-    make_directories(parent, mode=mode)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, mode)
-    sync_directory(parent)
+    """Make a directory and its parents where they are missing; durable on return.
+
+    All names on the way are flushed, also those that are there: whoever made them may have
+    died before the flush. So callers make something last, and ask for that first.
+    """
+    path = os.path.abspath(path)
+    os.makedirs(path, mode, exist_ok=True)
+    while path != (parent := os.path.dirname(path)):
+        # What we may not open was not made by us.
+        with contextlib.suppress(PermissionError):
+            sync_directory(parent)
+        path = parent
 
 
-def make_directory(path: Path) -> None:
-    """Make one directory that must not exist yet. Not durable: for staging."""
-    os.mkdir(path)
+def make_directory(path: Path, *, exist_ok: bool = False) -> None:
+    """Make one directory. Its name is not durable yet."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if not exist_ok:
+            raise
 
 
 def remove(path: Path) -> None:
     """Remove a file's name if it is there. Not durable yet."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def sweep(path: Path, *, older_than: float) -> None:
+    """Remove what crashes left in a directory for work on its way.
+
+    What cannot be removed stays, and is no error for whoever works there.
+
+    Args:
+        path: the directory; its own directories have one level of files.
+        older_than: a time as in `time.time()`; what is younger may be on its way.
+    """
+    with os.scandir(path) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_mtime >= older_than:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    remove_tree(entry.path)
+                else:
+                    remove(entry.path)
 
 
 def remove_tree(path: Path) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import attrs
 
 from mdirclient import _fs
-from mdirclient.errors import FormatError
+from mdirclient.errors import FormatError, VersionFormatError
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.index import stamp_of
 from mdirclient.folder.journal import Action, Journal, Step
@@ -35,15 +35,30 @@ class Applier:
         layout: of the folder.
         choose_name: gives a free name for one that a person took in the meantime.
         durable: whether to flush.
+        is_recovery: whether some steps may have been done before.
     """
 
-    def __init__(self, layout: Layout, choose_name: Callable[[str], str], *, durable: bool) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        choose_name: Callable[[str], str],
+        *,
+        durable: bool,
+        is_recovery: bool = False,
+    ) -> None:
         self._layout = layout
         self._choose_name = choose_name
         self._durable = durable
+        self._is_recovery = is_recovery
 
     def record(self, journal: Journal) -> None:
-        """Write the journal; durable on return. What it stages must be durable before."""
+        """Write the journal; durable on return. What it stages must be durable before.
+
+        Raises:
+            FileNotFoundError: something staged is gone, after a day: nothing was changed.
+        """
+        for path in self._needed(journal):
+            os.stat(path)
         self._replace(self._layout.journal, journal.to_bytes())
 
     def run(self, journal: Journal) -> Journal:
@@ -57,7 +72,7 @@ class Applier:
                 # Race: a person took the name. The journal must name the pair that appears.
                 steps = (*journal.steps[:number], done, *journal.steps[number + 1 :])
                 journal = attrs.evolve(journal, steps=steps)
-                self.record(journal)
+                self._replace(self._layout.journal, journal.to_bytes())
         self._sync(self._layout.path, self._layout.meta, self._layout.pending)
         self._set_version(journal)
         if journal.origin:
@@ -90,12 +105,14 @@ class Applier:
 
     def _add(self, step: Step) -> Step:
         content, header = self._stage(step.staged), self._stage(staged_header(step.staged))
-        if not os.path.lexists(content) and not os.path.lexists(self._content(step)):
-            return step  # published before a crash without hard links, and removed by a person
+        if self._is_recovery and not (
+            os.path.lexists(content) or os.path.lexists(self._content(step))
+        ):
+            return step  # published before the crash, without hard links, and then removed
         if not self._publish(content, self._content(step)):
             return attrs.evolve(step, name=self._choose_name(step.name))
         if not self._publish(header, self._header(step)):
-            _remove_one_of_two(self._content(step), content)
+            _unpublish(self._content(step), content)
             return attrs.evolve(step, name=self._choose_name(step.name))
         return step
 
@@ -125,7 +142,7 @@ class Applier:
             if os.path.lexists(old) and not self._publish(old, new):
                 return attrs.evolve(step, new_name=self._choose_name(step.new_name))
             if not self._publish(old_header, new_header):
-                _remove_one_of_two(new, old)
+                _unpublish(new, old)
                 return attrs.evolve(step, new_name=self._choose_name(step.new_name))
             _fs.remove(old_header)
         _remove_one_of_two(old, new)
@@ -134,7 +151,7 @@ class Applier:
     def _pend(self, step: Step) -> Step:
         header = self._stage(staged_header(step.staged))
         if os.path.lexists(header):
-            _fs.make_directories(self._layout.pending)
+            self._make(self._layout.pending)
             _fs.replace_with(header, os.path.join(self._layout.pending, step.name))
         return step
 
@@ -149,17 +166,32 @@ class Applier:
         try:
             _fs.publish(staged, path)
         except FileExistsError:
-            return _is_same_file(staged, path) or not os.path.lexists(staged)
-        except FileNotFoundError:
-            return os.path.lexists(path)
+            if _is_same_file(staged, path) or not os.path.lexists(staged):
+                return True
+            if not self._is_reservation(staged, path):
+                return False
+            _fs.replace_with(staged, path)
         return True
 
+    def _is_reservation(self, staged: str, path: str) -> bool:
+        """Whether an empty file is what a crash left of a publication without hard links."""
+        is_empty = os.lstat(path).st_size == 0 and os.path.isfile(path)
+        return self._is_recovery and is_empty and not _fs.has_hard_links(staged)
+
     def _keep_foreign(self, step: Step) -> None:
-        """Move a content that a person has changed to `.lost+found`."""
+        """Move a content that a person has changed to `.lost+found`, durably."""
         path = self._content(step)
         if stamp_of(path) not in ("", step.stamp):
-            _fs.make_directories(self._layout.lost_and_found)
-            _fs.move(path, os.path.join(self._layout.lost_and_found, f"{step.staged}-{step.name}"))
+            self._make(self._layout.lost_and_found)
+            kept = os.path.join(self._layout.lost_and_found, f"{step.staged}-{step.name}")
+            if not _is_same_file(path, kept):
+                _fs.publish(path, kept)
+            self._sync(self._layout.lost_and_found)
+            _fs.remove(path)
+
+    def _make(self, path: str) -> None:
+        _fs.make_directory(path, exist_ok=True)
+        self._sync(self._layout.meta)
 
     def _holds_url(self, name: str, url: str) -> bool:
         try:
@@ -171,9 +203,25 @@ class Applier:
     def _set_version(self, journal: Journal) -> None:
         if journal.version is None or journal.version == journal.version_before:
             return
-        # A person who corrected `.version` in the meantime has the last word.
-        if read_version(self._layout) == journal.version_before:
-            self.replace_version(journal.version)
+        # A person who corrected `.version` in the meantime has the last word, whatever it is.
+        with contextlib.suppress(VersionFormatError):
+            if read_version(self._layout) == journal.version_before:
+                self.replace_version(journal.version)
+
+    def keep_version(self) -> None:
+        """Give what `.version` holds a second name in `.lost+found`; durable on return."""
+        if os.path.lexists(self._layout.version):
+            self._make(self._layout.lost_and_found)
+            kept = os.path.join(self._layout.lost_and_found, f"version-{os.urandom(8).hex()}")
+            _fs.publish(self._layout.version, kept)
+            self._sync(self._layout.lost_and_found)
+
+    def _needed(self, journal: Journal) -> Iterator[str]:
+        for step in journal.steps:
+            if step.staged:
+                yield self._stage(staged_header(step.staged))
+            if step.action == "add" or step.has_content:
+                yield self._stage(step.staged)
 
     def _replace(self, path: str, data: bytes) -> None:
         staged = self._stage(os.urandom(8).hex())
@@ -203,7 +251,7 @@ def read_version(layout: Layout) -> int:
     """
     try:
         with open(layout.version, "rb") as file:
-            data = file.read(MAX_READ)
+            data = file.read(MAX_READ + 1)
     except FileNotFoundError:
         return 0
     return parse_version(data, path=layout.version)
@@ -236,3 +284,11 @@ def _remove_one_of_two(path: str, other: str) -> None:
     """
     if _is_same_file(path, other) and os.lstat(path).st_nlink > 1:
         _fs.remove(path)
+
+
+def _unpublish(path: str, staged: str) -> None:
+    """Take back a publication: the file is under its staged name alone."""
+    if os.path.lexists(staged):
+        _remove_one_of_two(path, staged)
+    else:
+        _fs.replace_with(path, staged)

@@ -15,7 +15,7 @@ from mdirclient.errors import ContentMismatchError, HeaderError
 from mdirclient.folder.apply import staged_header
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.origin import Origin
-from mdirclient.header import Header
+from mdirclient.header import MAX_FIELDS, Header
 from mdirclient.interfaces import URL, Content
 from mdirclient.url import PartURL
 
@@ -33,7 +33,6 @@ PENDING_REASON: Final = "pending-reason"
 class Add:
     """A staged entry."""
 
-    url: PartURL
     header: Header
     staged: str
 
@@ -42,7 +41,6 @@ class Add:
 class Replace:
     """A staged header, and content if `has_content`, for an entry that is there."""
 
-    url: PartURL
     header: Header
     staged: str
     has_content: bool
@@ -52,7 +50,6 @@ class Replace:
 class Remove:
     """An entry to remove; with `keep_modified` a content that was changed by hand stays."""
 
-    url: PartURL
     keep_modified: bool
 
 
@@ -60,7 +57,6 @@ class Remove:
 class Rename:
     """An entry to rename."""
 
-    url: PartURL
     name: str
 
 
@@ -68,18 +64,31 @@ class Rename:
 class Pend:
     """A staged header whose content could not be had."""
 
-    url: PartURL
     staged: str
 
 
 Request = Add | Replace | Remove | Rename | Pend
 
 
+@attrs.frozen
+class Counted:
+    """What a sync moves: `.version`, and `.origin` if given.
+
+    The batch is applied only if both still are what the sync began with.
+    """
+
+    version: int
+    version_before: int
+    origin: Origin | None = None
+    origin_before: Origin | None = None
+
+
 class Batch:
     """Changes that are applied together when the context ends without an error.
 
     Contents are staged at once, names are chosen and everything appears at the end: all
-    of it, durable, or after an error nothing.
+    of it, durable, or after an error nothing. One change a url: adding twice counts once,
+    removing takes back what was added, and anything else is a `ValueError`.
     """
 
     def __init__(self, folder: Folder, layout: Layout, *, durable: bool) -> None:
@@ -87,9 +96,9 @@ class Batch:
         self._layout = layout
         self._durable = durable
         self._prefix = os.urandom(8).hex()
-        self.requests: list[Request] = []
-        self.version: tuple[int, int] | None = None
-        self.origin: Origin | None = None
+        self._number = 0
+        self.requests: dict[PartURL, Request] = {}
+        self.counted: Counted | None = None
 
     def add(self, header: Header, content: Content) -> None:
         """Stage an entry; without effect if the folder has its url.
@@ -99,17 +108,20 @@ class Batch:
             HeaderError: the header has no url.
         """
         url = _url(header)
-        staged = self._stage(header, content)
-        self.requests.append(Add(url, header, staged))
+        if not isinstance(self.requests.get(url), Add):
+            self._check_free(url)
+            self.requests[url] = Add(header, self._stage(header, content))
 
     def replace(self, header: Header, content: Content | None = None) -> None:
         """Stage another header, and content if given, for the entry with the same url.
 
-        An entry that is not there is added if there is content, else ignored.
+        An entry that is not there is added if there is content, else ignored. A physical
+        file that was changed by hand goes to `.meta/.lost+found`.
         """
         url = _url(header)
+        self._check_free(url)
         staged = self._stage(header, content)
-        self.requests.append(Replace(url, header, staged, content is not None))
+        self.requests[url] = Replace(header, staged, content is not None)
 
     def remove(self, url: URL, *, keep_modified: bool = False) -> None:
         """Remove an entry, if it is there.
@@ -118,36 +130,49 @@ class Batch:
             url: of the entry.
             keep_modified: keep a physical file that is not what the header says.
         """
-        self.requests.append(Remove(PartURL.parse(url), keep_modified))
+        part_url = PartURL.parse(url)
+        added = self.requests.get(part_url)
+        if isinstance(added, Add):
+            self._unstage(added.staged)
+        elif not isinstance(added, Remove):
+            self._check_free(part_url)
+        self.requests[part_url] = Remove(keep_modified)
 
     def rename(self, url: URL, name: str) -> None:
         """Rename an entry, if it is there; the name is made safe and free as in `add`."""
-        self.requests.append(Rename(PartURL.parse(url), name))
+        part_url = PartURL.parse(url)
+        self._check_free(part_url)
+        self.requests[part_url] = Rename(name)
 
     def pend(self, header: Header, reason: str) -> None:
         """Note an entry whose content could not be had, to try it again later."""
-        staged = self._stage(header.replace(PENDING_REASON, reason), None)
-        self.requests.append(Pend(_url(header), staged))
+        url = _url(header)
+        self._check_free(url)
+        # A header that is full has no room for the reason; the entry counts for more.
+        noted = header.replace(PENDING_REASON, reason) if len(header) < MAX_FIELDS else header
+        self.requests[url] = Pend(self._stage(noted, None))
 
-    def set_version(self, version: int, *, before: int) -> None:
-        """Advance `.version` with the changes, if it still holds `before` then."""
-        self.version = (version, before)
+    def count(self, counted: Counted) -> None:
+        """Move the counter with the changes. Applying raises `CounterMovedError` if somebody
+        else moved it in the meantime.
+        """
+        self.counted = counted
 
-    def set_origin(self, origin: Origin) -> None:
-        """Write `.origin` with the changes."""
-        self.origin = origin
+    def _check_free(self, url: PartURL) -> None:
+        if url in self.requests:
+            raise ValueError(f"this batch changes {url} already; use another one")
 
     def _stage(self, header: Header, content: Content | None) -> str:
         self._folder.make()
-        staged = f"{self._prefix}-{len(self.requests)}"
-        path = os.path.join(self._layout.stage, staged)
+        self._number += 1
+        staged = f"{self._prefix}-{self._number}"
         try:
             if content is not None:
-                self._write_content(path, header, content)
-            _fs.create(staged_header(path), header.to_bytes(), durable=self._durable)
+                self._write_content(self._path(staged), header, content)
+            path = staged_header(self._path(staged))
+            _fs.create(path, header.to_bytes(), durable=self._durable)
         except BaseException:
-            _fs.remove(path)
-            _fs.remove(staged_header(path))
+            self._unstage(staged)
             raise
         return staged
 
@@ -166,14 +191,19 @@ class Batch:
             if expected is not None and expected != found:
                 raise ContentMismatchError(header["url"], f"{name} {expected}", f"{name} {found}")
 
+    def _unstage(self, staged: str) -> None:
+        _fs.remove(self._path(staged))
+        _fs.remove(staged_header(self._path(staged)))
+
+    def _path(self, staged: str) -> str:
+        return os.path.join(self._layout.stage, staged)
+
     def discard(self) -> None:
         """Remove what was staged."""
-        for request in self.requests:
+        for request in self.requests.values():
             if isinstance(request, (Add, Replace, Pend)):
-                path = os.path.join(self._layout.stage, request.staged)
-                _fs.remove(path)
-                _fs.remove(staged_header(path))
-        self.requests = []
+                self._unstage(request.staged)
+        self.requests = {}
 
     def __enter__(self) -> Self:
         return self

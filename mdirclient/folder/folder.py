@@ -15,7 +15,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal
 
 from mdirclient import _fs
-from mdirclient.errors import FolderNotFoundError, HeaderError, PartURLError, UnknownURLError
+from mdirclient.errors import (
+    CounterMovedError,
+    FolderNotFoundError,
+    HeaderError,
+    PartURLError,
+    UnknownURLError,
+)
 from mdirclient.folder.apply import Applier, read_journal, read_version
 from mdirclient.folder.batch import Batch
 from mdirclient.folder.entry import Entry, Layout, Message, group
@@ -23,7 +29,7 @@ from mdirclient.folder.index import Index, Item
 from mdirclient.folder.journal import Journal
 from mdirclient.folder.origin import Origin
 from mdirclient.folder.plan import Planner
-from mdirclient.folder.version import MAX_READ, version_to_bytes
+from mdirclient.folder.version import version_to_bytes
 from mdirclient.header import Header
 from mdirclient.interfaces import URL, Content
 from mdirclient.url import PartURL
@@ -83,8 +89,9 @@ class Folder:
     def version(self, version: int) -> None:
         version_to_bytes(version)  # a wrong number is refused before anything is touched
         with self._locked():
-            self._keep_old_version()
-            self._applier().replace_version(version)
+            applier = self._applier()
+            applier.keep_version()
+            applier.replace_version(version)
 
     @property
     def origin(self) -> Origin | None:
@@ -144,15 +151,17 @@ class Folder:
         """The entries grouped by anchor."""
         return group(self)
 
-    def pending(self) -> tuple[Header, ...]:
-        """Headers of entries whose content could not be had, with `pending-reason`."""
-        headers = []
+    def pending(self) -> dict[PartURL, Header]:
+        """Entries whose content could not be had, with `pending-reason` in the header."""
+        headers = {}
         with contextlib.suppress(FileNotFoundError):
             for name in sorted(os.listdir(self._layout.pending)):
-                path = os.path.join(self._layout.pending, name)
-                with contextlib.suppress(HeaderError), open(path, "rb") as file:
-                    headers.append(Header.parse(file.read(), source=path))
-        return tuple(headers)
+                # What a person spoilt there is nothing that could be tried again.
+                with contextlib.suppress(OSError, HeaderError, PartURLError, KeyError):
+                    with open(os.path.join(self._layout.pending, name), "rb") as file:
+                        header = Header.parse(file.read())
+                    headers[PartURL.parse(header["url"])] = header
+        return headers
 
     # -- changing
 
@@ -201,22 +210,38 @@ class Folder:
         return Batch(self, self._layout, durable=self._durable)
 
     def apply(self, batch: Batch) -> None:
-        """Apply a batch; its context does that when it ends."""
-        with self._locked() as lock:
-            try:
+        """Apply a batch; its context does that when it ends.
+
+        Raises:
+            CounterMovedError: the batch counts, and somebody else has counted meanwhile.
+        """
+        is_needed = False  # by a journal that was recorded and not finished
+        try:
+            with self._locked() as lock:
                 journal = self._plan(batch)
-            except BaseException:
+                if journal:
+                    applier = self._applier()
+                    self._record(applier, journal)
+                    is_needed = True
+                    self._note(applier.run(journal))
+                    is_needed = False
+                    lock.advance()
+                    self._index.settle(lock.generation)
+        finally:
+            if not is_needed:
                 batch.discard()
-                raise
-            if journal:
-                self._run(journal)
-                lock.advance()
-                self._index.settle(lock.generation)
-            batch.discard()
+
+    def recover(self) -> None:
+        """Finish a change that was cut, if there is one. Every change does that first."""
+        if os.path.lexists(self._layout.journal):
+            with self._locked():
+                return
 
     def make(self) -> None:
         """Make the directory and its `.meta` where they are missing; durable on return."""
-        _fs.make_directories(self._layout.stage)
+        # The lock's file is made last.
+        if not (os.path.exists(self._layout.lock) and os.path.isdir(self._layout.stage)):
+            _fs.make_directories(self._layout.stage)
 
     def require(self) -> None:
         """Check that this is a folder.
@@ -249,37 +274,55 @@ class Folder:
     def _locked(self) -> Iterator[_fs.LockFile]:
         """Hold the lock of a folder that has no change under way, with a fresh index."""
         self.make()
-        with self._guard, _fs.lock(self._layout.lock, timeout=self._lock_timeout) as lock:
+        # The file before the guard: threads that only read do not wait for other processes.
+        with _fs.lock(self._layout.lock, timeout=self._lock_timeout) as lock, self._guard:
             try:
                 journal = read_journal(self._layout)
                 if journal:
-                    # Crash: the last change was cut; finish it before anything else.
+                    # Crash: the last change was cut; finish it before anything else. Its name
+                    # may not be durable yet, and then nothing that it says may happen.
+                    if self._durable:
+                        _fs.sync_directory(self._layout.meta)
                     self._index.refresh()
-                    self._applier().run(journal)
+                    self._applier(is_recovery=True).run(journal)
                     self._index.forget()
                     lock.advance()
                 self._index.refresh(lock.generation)
                 if not self._is_swept:
-                    self._sweep()
+                    self._is_swept = True
+                    _fs.sweep(self._layout.stage, older_than=time.time() - _SWEEP_AFTER)
                 yield lock
             except BaseException:
                 self._index.forget()
                 raise
 
     def _plan(self, batch: Batch) -> Journal | None:
+        counted = batch.counted
+        if counted and (self.version, self.origin) != (
+            counted.version_before,
+            counted.origin_before,
+        ):
+            raise CounterMovedError(os.fspath(self.path))
         steps = Planner(self._layout, self._index).plan(batch.requests)
-        origin = batch.origin if batch.origin != self.origin else None
-        version, before = batch.version or (None, 0)
-        if not steps and not origin and (version is None or version == before):
+        if not counted:
+            return Journal(steps) if steps else None
+        if not steps and not counted.origin and counted.version == counted.version_before:
             return None
-        return Journal(steps, version, before, origin)
+        return Journal(steps, counted.version, counted.version_before, counted.origin)
 
-    def _run(self, journal: Journal) -> None:
-        applier = self._applier()
+    def _record(self, applier: Applier, journal: Journal) -> None:
         if self._durable:
             _fs.sync_directory(self._layout.stage)
-        applier.record(journal)
-        for step in applier.run(journal).steps:
+        try:
+            applier.record(journal)
+        except BaseException:
+            # It may be there without being durable. Nothing it says has happened.
+            _fs.remove(self._layout.journal)
+            raise
+
+    def _note(self, journal: Journal) -> None:
+        """Tell the index what was done."""
+        for step in journal.steps:
             if step.action in ("remove", "rename"):
                 self._index.drop(step.name)
             if step.action in ("add", "replace"):
@@ -287,8 +330,13 @@ class Folder:
             if step.action == "rename":
                 self._index.put(step.new_name)
 
-    def _applier(self) -> Applier:
-        return Applier(self._layout, self._index.choose_name, durable=self._durable)
+    def _applier(self, *, is_recovery: bool = False) -> Applier:
+        return Applier(
+            self._layout,
+            self._index.choose_name,
+            durable=self._durable,
+            is_recovery=is_recovery,
+        )
 
     def _generation(self) -> int | None:
         return _fs.read_generation(self._layout.lock)
@@ -300,23 +348,3 @@ class Folder:
 
     def _entry(self, item: Item) -> Entry:
         return Entry(item.url, item.name, self.path / item.name, item.header)
-
-    def _keep_old_version(self) -> None:
-        try:
-            with open(self._layout.version, "rb") as file:
-                old = file.read(MAX_READ)
-        except FileNotFoundError:
-            return
-        _fs.make_directories(self._layout.lost_and_found)
-        kept = os.path.join(self._layout.lost_and_found, f"version-{os.urandom(8).hex()}")
-        _fs.create(kept, old, durable=self._durable)
-
-    def _sweep(self) -> None:
-        """Remove what crashes left in `.stage`; what a living process stages is younger."""
-        self._is_swept = True
-        oldest = time.time() - _SWEEP_AFTER
-        with os.scandir(self._layout.stage) as entries:
-            for entry in entries:
-                with contextlib.suppress(FileNotFoundError):
-                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                        _fs.remove(entry.path)

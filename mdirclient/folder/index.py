@@ -23,6 +23,9 @@ from mdirclient.url import PartURL
 #: again in the same tick (FAT counts in steps of two seconds).
 GRAIN_NS: Final = 2_000_000_000
 
+#: How often directories are read again that change while they are read.
+_SCANS: Final = 20
+
 Stamp = tuple[int, ...]
 
 
@@ -67,6 +70,7 @@ class Index:
         self._layout = layout
         self._items: dict[PartURL, Item] = {}
         self._by_name: dict[str, Item | None] = {}
+        self._unreadable: dict[str, Stamp] = {}
         self._files: set[str] = set()
         self._folds: set[str] = set()
         self._suffixes: dict[str, int] = {}
@@ -84,11 +88,17 @@ class Index:
         stamps = self._directory_stamps()
         if stamps is not None and stamps == self._directories:
             is_old = self._scanned_at - max(stamps) > GRAIN_NS
-            # Race: a file that a person adds in the tick of our own last change is seen
-            # later. Its name is safe all the same: publishing refuses to overwrite.
-            if is_old or generation == self._generation:
+            # Race: what a person does in the tick of our own last change is seen when that
+            # tick is over. It is safe all the same: publishing refuses to overwrite.
+            is_ours = generation == self._generation and time.time_ns() - max(stamps) <= GRAIN_NS
+            if is_old or is_ours:
                 return
-        self._scan(stamps)
+        for _ in range(_SCANS):
+            self._scan(stamps)
+            # Race: a directory that changes while it is read shows a file twice or not at all.
+            stamps, before = self._directory_stamps(), stamps
+            if stamps == before:
+                break
         self._generation = -1 if generation is None else generation
 
     def known(self, url: PartURL) -> Item | None:
@@ -102,19 +112,33 @@ class Index:
         """The entry with a url, header and file on disk at this moment; None if there is none."""
         if item := self.known(url):
             return item
-        self.refresh(generation)
-        return self.known(url)
+        for _ in range(_SCANS):
+            self.refresh(generation)
+            self._read_mended()
+            if item := self.known(url):
+                return item
+            # Race: what was renamed since the directories were read is under neither name.
+            if self._directory_stamps() == self._directories:
+                break
+        return None
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> list[Item]:
         """All entries that have both files, by name."""
-        for item in sorted(self._items.values(), key=lambda item: item.name):
-            if item.name in self._files and (current := self._current(item)):
-                yield current
+        for _ in range(_SCANS):
+            self._read_mended()
+            found = [item for item in map(self.known, list(self._items)) if item]
+            # Race: what was renamed since the directories were read is under neither name.
+            if self._directory_stamps() == self._directories:
+                break
+            self.forget()
+            self.refresh()
+        return sorted(found, key=lambda item: item.name)
 
     def orphan(self, url: PartURL) -> Item | None:
         """The header with this url whose file is gone."""
         item = self._items.get(url)
-        return item if item and item.name not in self._files else None
+        has_file = item and os.path.lexists(self._layout.content_of(item.name))
+        return None if has_file else item
 
     def choose_name(self, wanted: str) -> str:
         """A free name for a suggested one; it counts as taken from now on. O(1)."""
@@ -162,6 +186,17 @@ class Index:
         self._scanned_at = 0
         self._generation = generation
 
+    def _read_mended(self) -> None:
+        """Read headers again that could not be read, if they were edited since."""
+        for name, stamp in list(self._unreadable.items()):
+            try:
+                found = _header_stamp(os.stat(self._layout.header_of(name)))
+            except OSError:
+                continue
+            if found != stamp and (item := self._read(name, found)):
+                self._items.setdefault(item.url, item)
+                self._by_name[name] = item
+
     def _current(self, item: Item) -> Item | None:
         """The item as its header's file is now; None if that is gone or cannot be read.
 
@@ -195,6 +230,7 @@ class Index:
         self._scanned_at = time.time_ns()
         self._directories = stamps
         known, self._by_name = self._by_name, {}
+        self._unreadable = {}
         self._items = {}
         self._files = {name for name, _ in self._listed(self._layout.path)}
         self._folds = set()
@@ -233,10 +269,13 @@ class Index:
 
     def _read(self, name: str, stamp: Stamp) -> Item | None:
         path = self._layout.header_of(name)
+        self._unreadable.pop(name, None)
         try:
+            name.encode()  # a name that is no UTF-8 cannot be journaled
             with open(path, "rb") as file:
                 header = Header.parse(file.read(), source=path)
             url = PartURL.parse(header["url"])
-        except (OSError, HeaderError, PartURLError, KeyError):
+        except (OSError, HeaderError, PartURLError, KeyError, UnicodeEncodeError):
+            self._unreadable[name] = stamp
             return None
         return Item(url, name, header, stamp, is_racy=self._scanned_at - stamp[2] < GRAIN_NS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from typing import Final
 
 from mdirclient.folder.batch import Add, Pend, Remove, Rename, Replace, Request
@@ -26,85 +27,75 @@ def pending_name(url: PartURL) -> str:
 
 
 class Planner:
-    """Turns requests into steps, one after the other."""
+    """Turns requests into steps. Each url has one request, so they do not meet."""
 
     def __init__(self, layout: Layout, index: Index) -> None:
         self._layout = layout
         self._index = index
-        self._added: dict[PartURL, Step] = {}
-        self._steps: dict[Step, None] = {}
+        self._steps: list[Step] = []
 
-    def plan(self, requests: list[Request]) -> tuple[Step, ...]:
+    def plan(self, requests: Mapping[PartURL, Request]) -> tuple[Step, ...]:
         """The steps for all requests, in order."""
-        for request in requests:
+        for url, request in requests.items():
             match request:
                 case Add():
-                    self._add(request.url, request.header, request.staged)
+                    self._add(url, request.header, request.staged)
                 case Replace():
-                    self._replace(request)
+                    self._replace(url, request)
                 case Remove():
-                    self._remove(request)
+                    self._remove(url, request)
                 case Rename():
-                    self._rename(request)
+                    self._rename(url, request)
                 case Pend():
-                    self._append(Step("pend", pending_name(request.url), request.staged))
+                    self._steps.append(Step("pend", pending_name(url), request.staged))
         return tuple(self._steps)
 
     def _add(self, url: PartURL, header: Header, staged: str) -> None:
-        if url in self._added or self._index.known(url):
+        self._unpend(url)
+        if self._index.known(url):
             return
         if orphan := self._index.orphan(url):
             # A person removed the file and left its header: the entry comes back as a whole.
-            self._append(Step("remove", orphan.name, url=str(url)))
+            self._steps.append(Step("remove", orphan.name, url=str(url)))
             self._index.free(orphan.name)
-        self._unpend(url)
-        step = Step("add", self._index.choose_name(_wanted_name(url, header)), staged)
-        self._added[url] = step
-        self._append(step)
+        name = self._index.choose_name(_wanted_name(url, header))
+        self._steps.append(Step("add", name, staged))
 
-    def _replace(self, request: Replace) -> None:
-        item = self._index.known(request.url)
+    def _replace(self, url: PartURL, request: Replace) -> None:
+        item = self._index.known(url)
         if not item:
             if request.has_content:
-                self._add(request.url, request.header, request.staged)
-        elif request.has_content or item.header != request.header:
-            stamp = stamp_of(self._layout.content_of(item.name))
-            self._append(
+                self._add(url, request.header, request.staged)
+            return
+        self._unpend(url)
+        if request.has_content or item.header != request.header:
+            path = self._layout.content_of(item.name)
+            # No file looks like this: what a person made of it is moved, not overwritten.
+            stamp = "modified" if is_modified(path, item.header) else stamp_of(path)
+            self._steps.append(
                 Step("replace", item.name, request.staged, request.has_content, stamp=stamp)
             )
 
-    def _remove(self, request: Remove) -> None:
-        self._unpend(request.url)
-        if step := self._added.pop(request.url, None):
-            del self._steps[step]
-        elif item := self._index.known(request.url):
+    def _remove(self, url: PartURL, request: Remove) -> None:
+        self._unpend(url)
+        if item := self._index.known(url):
             path = self._layout.content_of(item.name)
             is_kept = request.keep_modified and is_modified(path, item.header)
             stamp = "" if is_kept else stamp_of(path)
-            self._append(Step("remove", item.name, stamp=stamp, url=str(request.url)))
-        elif orphan := self._index.orphan(request.url):
-            self._append(Step("remove", orphan.name, url=str(request.url)))
+            self._steps.append(Step("remove", item.name, stamp=stamp, url=str(url)))
+        elif orphan := self._index.orphan(url):
+            self._steps.append(Step("remove", orphan.name, url=str(url)))
 
-    def _rename(self, request: Rename) -> None:
-        item = self._index.known(request.url)
-        if not item or safe_name(request.name) == item.name:
-            return
-        self._append(
-            Step(
-                "rename",
-                item.name,
-                new_name=self._index.choose_name(request.name),
-                url=str(request.url),
-            )
-        )
+    def _rename(self, url: PartURL, request: Rename) -> None:
+        item = self._index.known(url)
+        if item and safe_name(request.name) != item.name:
+            new_name = self._index.choose_name(request.name)
+            self._steps.append(Step("rename", item.name, new_name=new_name, url=str(url)))
 
     def _unpend(self, url: PartURL) -> None:
         name = pending_name(url)
         if os.path.lexists(os.path.join(self._layout.pending, name)):
-            self._append(Step("unpend", name))
-
-    def _append(self, step: Step) -> None:
-        self._steps[step] = None
+            self._steps.append(Step("unpend", name))
 
 
 def is_modified(path: str, header: Header) -> bool:

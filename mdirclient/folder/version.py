@@ -8,7 +8,7 @@ from typing import Final
 from mdirclient.errors import VersionFormatError
 
 MAX_VERSION: Final = 10**18 - 1
-#: No more of the file is read: what is longer is no counter.
+#: A file that is longer is no counter.
 MAX_READ: Final = 4096
 
 _COUNTER = re.compile(rb"[0-9]{1,18}")
@@ -21,7 +21,7 @@ def parse_version(data: bytes, *, path: str) -> int:
         VersionFormatError: anything else, an empty file included. It is never taken for 0.
     """
     trimmed = data.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n")
-    if not _COUNTER.fullmatch(trimmed):
+    if len(data) > MAX_READ or not _COUNTER.fullmatch(trimmed):
         raise VersionFormatError(path, data)
     return int(trimmed)
 

@@ -5,7 +5,6 @@ Reads and writes `<path>/mdird.sqlite3`.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import threading
@@ -16,9 +15,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from mdirclient import _fs, _sqlite
-from mdirclient.errors import FormatError, ReplyError, TransportError, reply_error
+from mdirclient.errors import TransportError, reply_error
 from mdirclient.header import EMPTY, Header
 from mdirclient.mdird.operation import Batch, Changes, Operation, identity
+from mdirclient.mdird.replies import replies
 from mdirclient.mdird.schema import MIGRATIONS, ROOT
 from mdirclient.mdird.tree import check_name, split_path
 
@@ -78,8 +78,6 @@ class EmbeddedMdird(Changes):
         elif not os.path.isfile(self._database):
             raise TransportError(self.path, f"there is no mdird: {DATABASE} is missing")
         self._connection = self._connect(create)
-        row = self._connection.execute("SELECT value FROM mdir WHERE key = 'epoch'").fetchone()
-        self.epoch = str(row[0])
 
     def _connect(self, create: bool = False) -> sqlite3.Connection:
         try:
@@ -137,7 +135,7 @@ class EmbeddedMdird(Changes):
     # -- changes, each inside of a transaction
 
     def _run(self, operations: list[Operation]) -> list[int]:
-        with self._lock, _replies(), _sqlite.transaction(self._connection):
+        with self._lock, replies(), _sqlite.transaction(self._connection):
             return [self._apply(operation) for operation in operations]
 
     def _apply(self, operation: Operation) -> int:
@@ -278,7 +276,7 @@ class EmbeddedMdird(Changes):
     # -- reading
 
     def _reading(self, read: Callable[[], _Answer]) -> _Answer:
-        with self._lock, _replies():
+        with self._lock, replies():
             return read()
 
     def _folder(self, folder: str) -> int:
@@ -332,19 +330,3 @@ def _matches(header: Header, pattern: Header) -> bool:
     if "url" in pattern and identity(pattern) == identity(header):
         return header.matches(pattern.replace("url"))
     return header.matches(pattern)
-
-
-@contextlib.contextmanager
-def _replies() -> Iterator[None]:
-    """Turn what goes wrong below into the replies of mdird."""
-    try:
-        yield
-    except ReplyError:
-        raise
-    except FormatError as error:
-        raise reply_error(400, str(error)) from error
-    except sqlite3.OperationalError as error:
-        # Busy for too long, disk full, I/O: the transaction was rolled back.
-        raise reply_error(503, f"the mdird cannot do this now: {error}") from error
-    except sqlite3.Error as error:
-        raise reply_error(500, f"the mdird is damaged: {error}") from error

@@ -10,6 +10,7 @@ from typing import Final
 
 from mdirclient.errors import reply_error
 from mdirclient.header import Header
+from mdirclient.mdird.replies import replies
 from mdirclient.mdird.schema import ROOT
 from mdirclient.patch import End, Now, Patch
 
@@ -40,21 +41,27 @@ class EmbeddedSubscription:
         self._closed = threading.Event()
         self._guard = threading.Lock()
         self._is_iterating = False
-        row = connection.execute(
-            "SELECT id, version, value FROM folder, mdir WHERE number = ? AND key = 'epoch'",
-            (number,),
-        ).fetchone()
-        self.folder_id: str = row[0]
-        self.version: int = row[1]
-        self.epoch: str = row[2]
+        try:
+            with replies():
+                row = connection.execute(
+                    "SELECT id, version, value FROM folder, mdir"
+                    " WHERE number = ? AND key = 'epoch'",
+                    (number,),
+                ).fetchone()
+            self._begin(row, version, epoch)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _begin(self, row: tuple[str, int, str], version: int, epoch: str | None) -> None:
+        self.folder_id, self.version, self.epoch = row
         is_restored = epoch is not None and epoch != self.epoch
         self.is_listing = version == 0 or is_restored
         if version > self.version and not is_restored:
-            connection.close()
             raise reply_error(
                 409,
-                f"version {version} of {folder!r} is above its own, {self.version}: the counter "
-                f"was counted for another folder, or corrected too far",
+                f"version {version} of {self._folder!r} is above its own, {self.version}: the "
+                f"counter was counted for another folder, or corrected too far",
             )
         self._sent = 0 if self.is_listing else version
 
@@ -65,7 +72,8 @@ class EmbeddedSubscription:
                 return
             self._is_iterating = True
         try:
-            yield from self._follow()
+            with replies():
+                yield from self._follow()
         finally:
             self._closed.set()
             self._connection.close()
@@ -87,6 +95,8 @@ class EmbeddedSubscription:
                 return
             current, before = self._version(), self._sent
             yield from self._missing()
+            if self._closed.is_set():
+                return  # in the middle of a page: not all was sent
             if is_first or self._sent != before:
                 is_first = False
                 # What was committed since `current` was read may not have been sent.

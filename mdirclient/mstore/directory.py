@@ -55,6 +55,7 @@ class DirectoryMstore:
         self.path = os.path.abspath(path)
         self._messages = os.path.join(self.path, "messages")
         self._incoming = os.path.join(self.path, "incoming")
+        self._is_durable = False
         mark = os.path.join(self.path, "mstore")
         if create and not os.path.exists(mark):
             self._make(mark, base)
@@ -130,6 +131,9 @@ class DirectoryMstore:
                 parts = self._store_new(data, structure, anchor.segment, size, sha256)
                 if parts:
                     break
+                if self._held_sha256(anchor.segment) is None:
+                    path = self._message_path(anchor.segment)
+                    raise DamagedMessageError(path, f"its {RECIPE} is missing")
             elif held == sha256:
                 # Durable on return, also if its writer died before it could flush the name.
                 _fs.sync_directory(self._messages)
@@ -179,7 +183,11 @@ class DirectoryMstore:
     def _publish(self, staged: str, segment: str) -> bool:
         _fs.sync_directory(staged)
         published = _fs.publish_directory(staged, self._message_path(segment))
-        self._sweep()
+        if not self._is_durable:
+            # Whoever made the store may have died before its mark was flushed.
+            _fs.sync_directory(self.path)
+            _fs.sweep(self._incoming, older_than=time.time() - _SWEEP_AFTER)
+            self._is_durable = True
         return published
 
     def _staged(self) -> str:
@@ -195,28 +203,13 @@ class DirectoryMstore:
         finally:
             _fs.remove_tree(staged)
 
-    def _sweep(self) -> None:
-        """Remove what crashes left; what another process is writing is younger."""
-        oldest = time.time() - _SWEEP_AFTER
-        with os.scandir(self._incoming) as entries:
-            for entry in entries:
-                try:
-                    if entry.stat(follow_symlinks=False).st_mtime >= oldest:
-                        continue
-                except FileNotFoundError:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    _fs.remove_tree(entry.path)
-                else:
-                    _fs.remove(entry.path)
-
     # -- reading
 
     def _checked(self, url: URL) -> PartURL:
         part_url = PartURL.parse(url)
         if part_url.base != self.base:
             raise UnknownContentError(str(part_url), f"this store answers for {self.base} only")
-        if self._folds_case and self._held_sha256(part_url.segment) is None:
+        if self._folds_case and not self._held_sha256(part_url.segment):
             raise UnknownContentError(str(part_url))
         return part_url
 

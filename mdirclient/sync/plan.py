@@ -60,7 +60,7 @@ def plan(
         if url:
             last.pop(url, None)
             last[url] = patch
-    steps = [step for url, patch in last.items() if (step := _step(url, patch, held))]
+    steps = [step for url, patch in last.items() if (step := _step(url, patch, held, pending))]
     version = max((patch.new_version for patch in last.values()), default=0)
     if is_listing:
         gone = [url for url in (*held, *pending) if url not in last]
@@ -80,13 +80,18 @@ def check_removals(steps: Iterable[Step], held: Mapping[PartURL, Header], path: 
         raise MassRemovalError(path, removals, len(held))
 
 
-def _step(url: PartURL, patch: Patch, held: Mapping[PartURL, Header]) -> Step | None:
+def _step(
+    url: PartURL,
+    patch: Patch,
+    held: Mapping[PartURL, Header],
+    pending: Mapping[PartURL, Header],
+) -> Step | None:
     if patch.action == "-":
         return Step("remove", url, patch.new_version)
     mine = held.get(url)
     if mine is None or mine.get("sha256") != patch.header.get("sha256"):
         return Step("fetch", url, patch.new_version, patch.header)
-    if mine != patch.header:
+    if mine != patch.header or url in pending:
         return Step("update", url, patch.new_version, patch.header)
     return None
 

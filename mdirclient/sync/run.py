@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import IO, Final
 
 import attrs
 
-from mdirclient.errors import OriginMismatchError, StoreError, reply_error
+from mdirclient.errors import (
+    CounterMovedError,
+    OriginMismatchError,
+    StoreError,
+    UnknownContentError,
+    reply_error,
+)
 from mdirclient.folder import Batch, Folder, Origin
-from mdirclient.folder.batch import PENDING_REASON
+from mdirclient.folder.batch import PENDING_REASON, Counted
 from mdirclient.header import Header
 from mdirclient.interfaces import Mdird, Mstore, Subscription
 from mdirclient.mdird.tree import folder_id
@@ -22,6 +28,8 @@ from mdirclient.url import PartURL
 #: A batch is applied when it has this many steps or bytes of content.
 _BATCH_STEPS: Final = 1000
 _BATCH_BYTES: Final = 64 << 20
+#: How often a sync begins again because another one was faster.
+_ATTEMPTS: Final = 20
 
 Progress = Callable[[int, int], None]
 
@@ -76,67 +84,70 @@ def sync(
         OriginMismatchError: the local folder mirrors another one.
         ConflictReplyError: `.version` is above the folder's own counter.
         VersionFormatError: `.version` holds no counter.
+        CounterMovedError: others moved the counter again and again; sync once more.
         MassRemovalError: see `allow_mass_removal`; nothing was changed.
     """
-    before = folder.version
-    origin = folder.origin
-    with contextlib.closing(_subscribe(folder, mdird, name, before, origin)) as subscription:
-        target = Origin(subscription.folder_id, subscription.epoch, name)
-        is_listing = subscription.is_listing
-        patches, version = _collect(subscription)
-    held = {entry.url: entry.header for entry in folder}
-    pending = {PartURL.parse(h["url"]): h.replace(PENDING_REASON) for h in folder.pending()}
-    steps = plan(patches, held, pending, is_listing=is_listing)
-    if is_listing and not allow_mass_removal:
-        check_removals(steps, held, os.fspath(folder.path))
-    if dry_run:
-        return _report(steps, before, len(pending), failed=0)
-    is_known = origin is not None and origin.epoch == target.epoch
-    runner = _Runner(folder, store or mdird.store, progress, is_counted=is_known and not is_listing)
-    runner.run(steps, before, version, None if is_known else target)
-    return _report(steps, version, len(folder.pending()), failed=runner.failed)
+    for _ in range(_ATTEMPTS):
+        try:
+            return _Sync(folder, mdird, name, store or mdird.store, progress).run(
+                dry_run=dry_run, allow_mass_removal=allow_mass_removal
+            )
+        except CounterMovedError:
+            # Another sync of the same folder was faster, or a person corrected the counter:
+            # what was planned may be wrong now.
+            continue
+    raise CounterMovedError(os.fspath(folder.path))
 
 
-def _subscribe(
-    folder: Folder, mdird: Mdird, name: str, version: int, origin: Origin | None
-) -> Subscription:
-    """Subscribe, once it is certain that the counter was counted for that folder."""
-    if origin and origin.folder_id != folder_id(mdird, name):
-        raise OriginMismatchError(os.fspath(folder.path), origin.name, name)
-    return mdird.subscribe(name, version, epoch=origin.epoch if origin else None, timeout=0)
-
-
-def _report(steps: list[Step], version: int, pending: int, *, failed: int) -> SyncReport:
-    fetched, updated, removed = (
-        sum(step.action == action for step in steps) for action in ("fetch", "update", "remove")
-    )
-    return SyncReport(version, fetched - failed, updated, removed, pending, tuple(steps))
-
-
-class _Runner:
-    """Runs steps in batches.
-
-    Args:
-        folder: the local folder.
-        store: where the contents are.
-        progress: called with (steps done, steps in all).
-        is_counted: whether `.version` moves with each batch. A listing, and a folder that is
-            mirrored for the first time, say where they are only when they are complete.
-    """
+class _Sync:
+    """One attempt: what is there, what is missing, and the steps between."""
 
     def __init__(
-        self, folder: Folder, store: Mstore, progress: Progress | None, *, is_counted: bool
+        self, folder: Folder, mdird: Mdird, name: str, store: Mstore, progress: Progress | None
     ) -> None:
         self._folder = folder
+        self._mdird = mdird
+        self._name = name
         self._store = store
         self._progress = progress or _no_progress
-        self._is_counted = is_counted
-        self.failed = 0
+        self._failed = 0
 
-    def run(self, steps: list[Step], before: int, version: int, origin: Origin | None) -> None:
-        """Run all steps; then `.version` is `version`, and `.origin` is `origin` if given."""
+    def run(self, *, dry_run: bool, allow_mass_removal: bool) -> SyncReport:
+        """See `sync`; raises CounterMovedError where it has to be done again."""
+        folder = self._folder
+        if not dry_run:
+            folder.recover()
+        before, origin = folder.version, folder.origin
+        held = {entry.url: entry.header for entry in folder}
+        pending = {url: h.replace(PENDING_REASON) for url, h in folder.pending().items()}
+        with contextlib.closing(self._subscribe(before, origin)) as subscription:
+            target = Origin(subscription.folder_id, subscription.epoch, self._name)
+            is_listing = subscription.is_listing
+            patches, version = _collect(subscription)
+        steps = plan(patches, held, pending, is_listing=is_listing)
+        if is_listing and not allow_mass_removal:
+            check_removals(steps, held, os.fspath(folder.path))
+        if dry_run:
+            return _report(steps, before, len(pending), failed=0)
+        is_known = origin is not None and origin.epoch == target.epoch
+        counted = Counted(version, before, None if is_known else target, origin)
+        # A listing says where it is only when it is complete.
+        self._apply(steps, counted, is_counting=not is_listing)
+        return _report(steps, version, len(folder.pending()), failed=self._failed)
+
+    def _subscribe(self, version: int, origin: Origin | None) -> Subscription:
+        """Subscribe, once it is certain that the counter was counted for that folder."""
+        if origin is None:
+            # A counter without an identity may be another folder's: everything is listed.
+            return self._mdird.subscribe(self._name, timeout=0)
+        if origin.folder_id != folder_id(self._mdird, self._name):
+            raise OriginMismatchError(os.fspath(self._folder.path), origin.name, self._name)
+        return self._mdird.subscribe(self._name, version, epoch=origin.epoch, timeout=0)
+
+    def _apply(self, steps: list[Step], counted: Counted, *, is_counting: bool) -> None:
+        """Run all steps in batches; `.version` moves with each, or with the last only."""
         self._folder.make()
-        done, reached = 0, before
+        done, reached = 0, counted.version_before
         groups = list(_grouped(steps)) or [[]]
         for number, group in enumerate(groups, 1):
             with self._folder.batch() as batch:
@@ -145,12 +156,10 @@ class _Runner:
                     done += 1
                     self._progress(done, len(steps))
                 if number == len(groups):
-                    batch.set_version(version, before=reached)
-                    if origin:
-                        batch.set_origin(origin)
-                elif self._is_counted:
-                    advanced = max(group[-1].version, reached)
-                    batch.set_version(advanced, before=reached)
+                    batch.count(attrs.evolve(counted, version_before=reached))
+                else:
+                    advanced = max(group[-1].version, reached) if is_counting else reached
+                    batch.count(Counted(advanced, reached, None, counted.origin_before))
                     reached = advanced
 
     def _stage(self, batch: Batch, step: Step) -> None:
@@ -160,11 +169,25 @@ class _Runner:
             batch.replace(step.header)
         else:
             try:
-                with self._store.open(step.url) as content:
+                with self._open(step.url) as content:
                     batch.replace(step.header, content)
             except StoreError as error:
-                self.failed += 1
+                self._failed += 1
                 batch.pend(step.header, str(error))
+
+    def _open(self, url: PartURL) -> IO[bytes]:
+        try:
+            return self._store.open(url)
+        except OSError as error:
+            # One content that the disk does not give must not stop the folder.
+            raise UnknownContentError(str(url), str(error)) from error
+
+
+def _report(steps: list[Step], version: int, pending: int, *, failed: int) -> SyncReport:
+    fetched, updated, removed = (
+        sum(step.action == action for step in steps) for action in ("fetch", "update", "remove")
+    )
+    return SyncReport(version, fetched - failed, updated, removed, pending, tuple(steps))
 
 
 def _grouped(steps: list[Step]) -> Iterator[list[Step]]:

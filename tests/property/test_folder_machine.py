@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mdirclient import Folder, Header
+from mdirclient import Counted, Folder, Header
 from mdirclient.naming import fold
 
 NAMES = st.sampled_from(["a.txt", "A.txt", "b", "e\u0301", "é", ".version", "a (2).txt"])
@@ -59,7 +59,7 @@ class FolderMachine(RuleBasedStateMachine):
                 self.entries.setdefault(url(number), b"%d" % self.counter)
             batch.remove(url(removed))
             self.entries.pop(url(removed), None)
-            batch.set_version(self.version + 1, before=self.version)
+            batch.count(Counted(self.version + 1, self.version))
         self.version += 1
 
     @precondition(lambda self: self.entries)

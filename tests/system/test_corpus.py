@@ -36,7 +36,7 @@ def test_real_mails_deliver_sync_and_rebuild(served: World, corpus: list[Path]) 
             url = message.anchor.url
             with mdird.store.open(PartURL(url.base, url.message_id, 0, url.variant)) as file:
                 found.add(hashlib.sha256(file.read()).hexdigest())
-        assert () == folder.pending()
+        assert not folder.pending()
     assert expected == found
     visible = [path for path in (served.path / "inbox").iterdir() if not path.name.startswith(".")]
     assert len(entries) == len(visible)
