@@ -20,38 +20,10 @@ MAX_FIELDS: Final = 1000
 #: Fields that mdir gives a meaning of its own. A field of a mail with one of these names
 #: becomes `mail-<name>`, so that a stranger cannot write them.
 OWN_FIELDS: Final = frozenset(
-    [
-        "url",
-        "anchor",
-        "part",
-        "parts",
-        "section",
-        "within",
-        "suggested-name",
-        "content-type",
-        "content-id",
-        "content-disposition",
-        "size",
-        "sha256",
-        "message-size",
-        "message-sha256",
-        "kept-whole",
-        "truncated",
-        "received",
-        "envelope-from",
-        "envelope-to",
-        "client-address",
-        "client-name",
-        "helo",
-        "authentication-results",
-        "type",
-        "id",
-        "name",
-        "address",
-        "user",
-        "alias",
-        "replaces",
-    ]
+    "url anchor part parts section within suggested-name content-type content-id "
+    "content-disposition size sha256 message-size message-sha256 kept-whole truncated "
+    "received envelope-from envelope-to client-address client-name helo "
+    "authentication-results type id name address user alias replaces pending-reason".split()
 )
 
 _NAME = re.compile(r"[!-9;-~]+")
@@ -89,7 +61,8 @@ def _unescape_match(match: re.Match[str]) -> str:
 
 
 def _checked(fields: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name.lower(), value) for name, value in fields)
+    # Not yet for other characters: some of them become ASCII.
+    return tuple((name.lower() if name.isascii() else name, value) for name, value in fields)
 
 
 @attrs.frozen(repr=False)

@@ -162,11 +162,11 @@ def _clean(name: str) -> str:
         name = "".join(_clean_char(char) for char in name)
         name = unicodedata.normalize("NFC", name)
     name = _FORBIDDEN.sub("_", name).strip(" ").rstrip(" .")
-    if name.startswith("."):
-        name = "_" + name
-    if _is_reserved(name):
-        name = "_" + name
-    return name or FALLBACK
+    folded = fold(name)
+    # What is left of it when ignorable characters are ignored must be a safe name too.
+    if not folded.strip(" ."):
+        return FALLBACK
+    return f"_{name}" if folded.startswith(".") or _is_reserved(folded) else name
 
 
 def _clean_char(char: str) -> str:
@@ -178,8 +178,8 @@ def _clean_char(char: str) -> str:
     return "_" if category == "Cs" else char
 
 
-def _is_reserved(name: str) -> bool:
-    stem = fold(name).partition(".")[0].rstrip(" ")
+def _is_reserved(folded: str) -> bool:
+    stem = folded.partition(".")[0].rstrip(" ")
     return stem in _DEVICES or bool(_SHORT_FORMS.fullmatch(stem))
 
 

@@ -6,7 +6,9 @@ the environment, so one file given by `--config` can replace both files.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -55,7 +57,7 @@ class Settings:
     def __init__(self, environ: Mapping[str, str], config: str | None = None) -> None:
         self._environ = environ
         self._config = config
-        self._files: list[tuple[str, dict[str, str]]] | None = None
+        self._files: list[dict[str, str]] | None = None
 
     def find(self, name: str) -> str | None:
         """The value of a setting, its default, or None. An empty variable counts as not set.
@@ -68,9 +70,9 @@ class Settings:
             return value
         if self._files is None:
             self._files = self._read_files()
-        for _, values in self._files:
-            if name in values:
-                return values[name]
+        for values in self._files:
+            if value := values.get(name):
+                return value
         return setting.default
 
     def get(self, name: str) -> str:
@@ -84,10 +86,15 @@ class Settings:
         """The url of the mdird."""
         return self.find("MDIRD") or file_url(_user_data_directory())
 
-    def _read_files(self) -> list[tuple[str, dict[str, str]]]:
+    def _read_files(self) -> list[dict[str, str]]:
         if self._config is not None:
-            return [(self._config, _read_file(self._config))]
-        return [(path, _read_file(path)) for path in _config_files() if os.path.exists(path)]
+            return [_read_file(self._config)]
+        found = []
+        for path in _config_files():
+            # One that is there and cannot be read says something that we do not know.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found.append(_read_file(path, is_needed=False))
+        return found
 
 
 def file_url(path: str) -> str:
@@ -104,15 +111,16 @@ def file_path(url: str, name: str) -> str:
     """
     if not url.startswith("file:///"):
         raise SettingsError(name, url, "expected file:///path")
-    head, *rest = os.fsencode(url.removeprefix("file://")).split(b"%")
-    try:
-        path = os.fsdecode(head + b"".join(bytes([int(p[:2], 16)]) + p[2:] for p in rest))
-        # Two slashes at the front may mean something else to a system than one (POSIX).
-        return "/" + path.lstrip("/")
-    except ValueError:
-        raise SettingsError(name, url, "a % is not followed by two hexadecimal digits") from None
+    quoted = url.removeprefix("file://")
+    if _BROKEN_PERCENT.search(quoted):
+        raise SettingsError(name, url, "a % is not followed by two hexadecimal digits, or by 00")
+    head, *rest = os.fsencode(quoted).split(b"%")
+    path = os.fsdecode(head + b"".join(bytes([int(p[:2], 16)]) + p[2:] for p in rest))
+    # Two slashes at the front may mean something else to a system than one (POSIX).
+    return "/" + path.lstrip("/")
 
 
+_BROKEN_PERCENT: Final = re.compile("%(?:00|(?![0-9A-Fa-f]{2}))|\\x00")
 _PLAIN: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/@+,=:"
 
 
@@ -131,16 +139,20 @@ def _user_data_directory() -> str:
     return platformdirs.user_data_dir(APPLICATION)
 
 
-def _read_file(path: str) -> dict[str, str]:
+def _read_file(path: str, *, is_needed: bool = True) -> dict[str, str]:
     import tomllib  # only where there is a file
 
     try:
         with open(path, "rb") as file:
             values = tomllib.load(file)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not is_needed:
+            raise
+        raise SettingsError("settings", path, "there is no such file") from error
     except OSError as error:
-        raise SettingsError("--config", path, f"cannot be read: {error.strerror}") from error
+        raise SettingsError("settings", path, f"cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError("--config", path, f"is not TOML: {error}") from error
+        raise SettingsError("settings", path, f"is not TOML: {error}") from error
     for name, value in values.items():
         if name not in _BY_NAME:
             raise SettingsError(

@@ -16,8 +16,13 @@ DEFAULT_BASE: Final = "mdir:"
 MAX_MESSAGE_ID: Final = 200
 MAX_URL: Final = 8192
 
-_BASE = re.compile(r"[a-z][a-z0-9+.-]*:(?:[!$-;=@-~]*/)?")
-_BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_HEX = r"%[0-9A-Fa-f]{2}"
+_BASE = re.compile(
+    r"mdir:|https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/"
+    rf"(?:(?!\.{{1,2}}/)(?:[A-Za-z0-9._~!$&'()*+,=-]|{_HEX})+/)*"
+)
+#: What may stand in a path segment (RFC 3986 §3.3).
+_SEGMENT = re.compile(rf"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|{_HEX})*")
 _PERCENT = re.compile(r"%([0-9A-Fa-f]{2})")
 _TO_ENCODE = re.compile(r"[^A-Za-z0-9\-._~@]")
 _PART = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -86,8 +91,8 @@ class PartURL:
         if not cut:
             raise PartURLError(url, "it must begin with a base such as `mdir:`")
         segment, semicolon, variant = head[cut:].partition(";")
-        if _BROKEN_PERCENT.search(segment):
-            raise PartURLError(url, "a % is not followed by two hexadecimal digits")
+        if not _SEGMENT.fullmatch(segment):
+            raise PartURLError(url, "characters that cannot stand in a url must be written as %XX")
         try:
             return cls(
                 base=head[:cut],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -51,6 +52,10 @@ def say(text: str) -> None:
 
 def run(parser: Parser, words: Sequence[str] | None) -> int:
     """Parse, run the chosen command and turn errors into a line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal cannot show must not end the listing.
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = parser.parse_args(words)
         command: Command = arguments.command

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Final
 
@@ -37,6 +37,7 @@ def script() -> int:
     # Measured: collecting garbage and tearing down modules take a fifth of a small delivery.
     gc.disable()
     status = main()
+    _on_signals(signal.SIG_IGN)
     # Everything is durable, closed and flushed; modules need no farewell.
     os._exit(status)
 
@@ -120,7 +121,7 @@ def _deliver(arguments: argparse.Namespace) -> int:
     host = Host(
         settings.find("MDIR_SMTP_HOSTNAME") or os.uname().nodename, tuple(authserv_ids), _date()
     )
-    accounts = settings.get("MDIR_SMTP_ACCOUNTS")
+    accounts = settings.get("MDIR_SMTP_ACCOUNTS").strip("/")
     try:
         with connect(create=False, settings=settings) as mdird:
             deliver(_standard_input(), mdird, envelope=envelope, accounts=accounts, host=host)
@@ -135,19 +136,24 @@ class _TerminatedError(Exception):
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
+    _on_signals(signal.SIG_IGN)  # one is enough: the answer is on its way
     raise _TerminatedError(f"ended by signal {number}")
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, handler)
 
 
 def _deliver_safely(words: list[str]) -> int:
     """Deliver with the exit codes that every MTA understands: 0, 67 and 75, never a traceback."""
     # Exim bounces a mail whose program a signal ended.
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, _terminate)
+    _on_signals(_terminate)
     try:
         # Only this command's parser: the others take time to build.
         command = Parser(prog=f"{PROGRAM} deliver")
         _add_deliver(command)
-        return _deliver(command.parse_args(words))
+        return _deliver(command.parse_args(_joined(words)))
     except SystemExit:  # --help
         return exits.OK
     except UsageError as error:
@@ -157,6 +163,17 @@ def _deliver_safely(words: list[str]) -> int:
     # One line, and never one that begins with a status code: Postfix would believe it.
     say(f"{PROGRAM} deliver: {' '.join(reason.split())}; the mail was not taken, try again later")
     return exits.TEMPORARY
+
+
+def _joined(words: list[str]) -> list[str]:
+    """`--sender -x@y` as one word: an address may begin with a hyphen."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in ("--sender", "--recipient"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _standard_input() -> Iterator[bytes]:

@@ -64,6 +64,8 @@ class Applier:
     def run(self, journal: Journal) -> Journal:
         """Do all steps, `.version` last, and remove the journal; durable on return.
 
+        What was staged stays: it goes when it is certain that the journal is gone.
+
         Returns:
             The journal with the names that the entries really got.
         """
@@ -80,11 +82,14 @@ class Applier:
         # Crash: staged files go after the journal, which may need them, is gone for sure.
         _fs.remove(self._layout.journal)
         self._sync(self._layout.meta)
+        return journal
+
+    def clean(self, journal: Journal) -> None:
+        """Remove what a finished journal had staged."""
         for step in journal.steps:
             if step.staged:
                 _fs.remove(self._stage(step.staged))
                 _fs.remove(self._stage(staged_header(step.staged)))
-        return journal
 
     def replace_version(self, version: int) -> None:
         """Write `.version`; durable on return."""

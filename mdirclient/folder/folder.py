@@ -284,7 +284,8 @@ class Folder:
                     if self._durable:
                         _fs.sync_directory(self._layout.meta)
                     self._index.refresh()
-                    self._applier(is_recovery=True).run(journal)
+                    applier = self._applier(is_recovery=True)
+                    applier.clean(applier.run(journal))
                     self._index.forget()
                     lock.advance()
                 self._index.refresh(lock.generation)

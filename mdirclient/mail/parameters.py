@@ -21,6 +21,8 @@ _MAX_PARAMETERS: Final = 200
 _BETWEEN = re.compile(r"[;\s]*")
 _NAME = re.compile(r'([^=;"\s]*)\s*')
 _VALUE = re.compile(r'=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*))', re.DOTALL)
+_FOLDS = re.compile(rb"\r*\n|\r(?=[ \t])")
+_TYPE = re.compile(r"\s*[^;(\s]*")
 _TO_NEXT = re.compile(r"[^;]*")
 _QUOTED_PAIR = re.compile(r'\\(["\\])')
 _SECTIONED = re.compile(r"([^*]+)(?:\*([0-9]{1,3}))?(\*)?")
@@ -44,17 +46,35 @@ def parse_parameters(raw: bytes) -> Parametered:
     """Read a field with parameters; what cannot be read is left out, nothing fails."""
     text = unfold(raw)
     value, _, rest = text.partition(";")
+    plain, sections = _collected(rest)
+    extended = {name: text for name, parts in sections.items() if (text := _joined(parts))}
+    words = {name: decode_words(content) for name, content in plain.items()}
+    return Parametered(value.strip().lower(), words | extended)
+
+
+def raw_boundary(raw: bytes) -> bytes:
+    """The boundary of a multipart as it stands in the mail; empty if there is none.
+
+    Nothing is decoded: the delimiters are not encoded either.
+    """
+    text = _FOLDS.sub(b"", raw).decode("latin-1")
+    plain, sections = _collected(_TYPE.sub("", text, count=1))
+    boundary = plain.get("boundary") or _joined(sections.get("boundary", {}))
+    return boundary.rstrip(" \t").encode("latin-1", "replace")
+
+
+def _collected(text: str) -> tuple[dict[str, str], dict[str, dict[int, tuple[str, bool]]]]:
+    """Plain parameters, and the sections of others; the first of a name counts."""
     plain: dict[str, str] = {}
     sections: dict[str, dict[int, tuple[str, bool]]] = {}
-    for name, content in _parameters(rest):
+    for name, content in _parameters(text):
         sectioned = _SECTIONED.fullmatch(name)
         if sectioned and (sectioned[2] or sectioned[3]):
             numbered = sections.setdefault(sectioned[1], {})
             numbered.setdefault(int(sectioned[2] or 0), (content, bool(sectioned[3])))
         else:
-            plain.setdefault(name, decode_words(content))
-    extended = {name: text for name, parts in sections.items() if (text := _joined(parts))}
-    return Parametered(value.strip().lower(), plain | extended)
+            plain.setdefault(name, content)
+    return plain, sections
 
 
 def _parameters(text: str) -> Iterator[tuple[str, str]]:

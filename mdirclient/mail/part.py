@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from mdirclient.header import OWN_FIELDS
+from mdirclient.header import OWN_FIELDS, Header
 from mdirclient.mail.block import Block, Buffer, RawField
 from mdirclient.mail.split import Leaf, Limits, Structure, keep_whole, split
 from mdirclient.mail.text import decode_addresses, decode_text, unfold
@@ -25,23 +25,17 @@ _MAX_TRUNCATED: Final = 50
 
 Fields = tuple[tuple[str, str], ...]
 
+#: A display name that is decoded is quoted again in these.
 ADDRESS_FIELDS: Final = frozenset(
-    [
-        "from",
-        "sender",
-        "reply-to",
-        "to",
-        "cc",
-        "bcc",
-        "resent-from",
-        "resent-sender",
-        "resent-to",
-        "resent-cc",
-        "resent-bcc",
-        "disposition-notification-to",
-        "return-path",
-        "errors-to",
-    ]
+    "from sender reply-to to cc bcc resent-from resent-sender resent-to resent-cc resent-bcc "
+    "disposition-notification-to return-path errors-to mail-followup-to mail-reply-to "
+    "apparently-to return-receipt-to delivered-to x-original-to".split()
+)
+#: By their grammar these have no encoded words; decoding would put words in their mouth.
+STRUCTURED_FIELDS: Final = frozenset(
+    "authentication-results arc-authentication-results arc-message-signature arc-seal "
+    "content-disposition content-id content-transfer-encoding content-type dkim-signature "
+    "in-reply-to message-id mime-version received references".split()
 )
 
 
@@ -68,6 +62,12 @@ class Part:
     described: Fields
     size: int
     sha256: str
+
+    def own_fields(self) -> Fields:
+        """Section, within, suggested name and content-* fields, as in its header."""
+        within = tuple(("within", media_type) for media_type in self.within)
+        name = (("suggested-name", self.suggested_name),) if self.suggested_name else ()
+        return (("section", self.section), *within, *name, *self.described)
 
 
 @attrs.frozen
@@ -100,10 +100,24 @@ def take_apart(data: Buffer, limits: Limits | None = None) -> tuple[Structure, M
     """
     structure = split(data, limits)
     mail = describe(structure)
-    together = sum(len(name) + len(value.encode()) for name, value in mail.fields)
-    if together * len(structure.leaves) > MAX_OVER_ALL_PARTS:
+    if _is_over_all(structure, mail):
         return keep_whole(data, structure.block, "more than 64 MiB of headers"), mail
     return structure, mail
+
+
+def _is_over_all(structure: Structure, mail: MailFields) -> bool:
+    """Whether the headers of all parts, as they are written, take more than 64 MiB."""
+    together = sum(len(name) + len(value) for name, value in mail.fields)
+    own = sum(len(field.value) for leaf in structure.leaves for field in leaf.block.fields) + sum(
+        len(within) for leaf in structure.leaves for within in leaf.within
+    )
+    # No escape is longer than six characters, and nearly all mail ends here.
+    if 6 * (together * len(structure.leaves) + own) <= MAX_OVER_ALL_PARTS:
+        return False
+    common = len(Header(mail.fields).to_bytes())
+    parts = (describe_leaf(leaf, 1, 0, "").own_fields() for leaf in structure.leaves)
+    written = sum(common + len(Header(fields).to_bytes()) for fields in parts)
+    return written > MAX_OVER_ALL_PARTS
 
 
 def describe(structure: Structure) -> MailFields:
@@ -112,11 +126,11 @@ def describe(structure: Structure) -> MailFields:
     truncated: dict[str, None] = {}
     room = MAX_TOGETHER
     for field in structure.block.fields:
-        name = field.name[:_MAX_NAME]
+        name = _name(field)
         if len(fields) == MAX_COPIED or room <= 0:
             truncated[name] = None
             continue
-        value, is_cut = _cut(_decoded(field), min(MAX_FIELD, room))
+        value, is_cut = _cut(_decoded(field), min(MAX_FIELD, room), field.name)
         room -= len(value.encode()) + len(name)
         if is_cut or field.is_cut or len(field.name) > _MAX_NAME:
             truncated[name] = None
@@ -134,7 +148,7 @@ def describe_leaf(leaf: Leaf, number: int, size: int, sha256: str) -> Part:
     for name in ("content-type", "content-id", "content-disposition"):
         raw = leaf.block.get(name)
         if raw is not None:
-            described.append((name, _cut(decode_text(raw), MAX_FIELD)[0]))
+            described.append((name, _cut(unfold(raw), MAX_FIELD)[0]))
     if not any(name == "content-type" for name, _ in described):
         described.insert(0, ("content-type", leaf.media_type))
     proposed = suggested_name(leaf.block)
@@ -173,7 +187,19 @@ def _message_id(block: Block) -> str | None:
     return message_id if is_usable_message_id(message_id) else None
 
 
+def _name(field: RawField) -> str:
+    """The name that a field has here.
+
+    Whoever removes forged results before us looks for the strict form only.
+    """
+    if field.name == "authentication-results" and not field.is_strict:
+        return "mail-authentication-results"
+    return field.name[:_MAX_NAME]
+
+
 def _decoded(field: RawField) -> str:
+    if field.name in STRUCTURED_FIELDS:
+        return unfold(field.value)
     return (decode_addresses if field.name in ADDRESS_FIELDS else decode_text)(field.value)
 
 
@@ -187,8 +213,12 @@ def _own_name(name: str, value: str, authserv_ids: Sequence[str]) -> str:
     return f"mail-{name}"
 
 
-def _cut(text: str, limit: int) -> tuple[str, bool]:
+def _cut(text: str, limit: int, name: str = "") -> tuple[str, bool]:
     data = text.encode()
     if len(data) <= limit:
         return text, False
-    return data[:limit].decode(errors="ignore"), True
+    kept = data[:limit].decode(errors="ignore")
+    if name in ADDRESS_FIELDS:
+        # Half an address is another address.
+        kept = kept[: max(kept.rfind(","), 0)]
+    return kept, True

@@ -1,21 +1,19 @@
 """Take a mail apart: where its leaf parts are and what they are. Pure, one pass, linear.
 
 Source: RFC 2046 §5.1, read as real mailers write it: delimiters may have trailing blanks,
-the final one may be missing, an outer delimiter closes what is inside, line ends may be
-CRLF, LF or CR. Of two open multiparts with the same boundary the inner one is meant.
+the final one may be missing, an outer delimiter closes what is inside. Of two open
+multiparts with the same boundary the inner one is meant.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import attrs
 
-from mdirclient.mail.block import Block, Buffer, line_end, parse_block
-from mdirclient.mail.text import parse_media_type, unfold
+from mdirclient.mail.block import Block, Buffer, Lines, parse_block
+from mdirclient.mail.text import parse_encoding, parse_media_type
 
-_DELIMITER_START = re.compile(rb"[\r\n]--")
 #: RFC 2046 allows 70; mailers exceed it.
 MAX_BOUNDARY: Final = 1000
 
@@ -101,6 +99,7 @@ class _Multipart:
 class _Splitter:
     def __init__(self, data: Buffer, limits: Limits) -> None:
         self.data = data
+        self.lines = Lines.of(data)
         self.limits = limits
         self.top = Block((), 0)
         self.leaves: list[Leaf] = []
@@ -110,7 +109,7 @@ class _Splitter:
 
     def run(self) -> list[Leaf]:
         data = self.data
-        start = line_end(data, 0)[1] if data[:5] == b"From " else 0  # mbox
+        start = self.lines.end(0)[1] if data[:5] == b"From " else 0  # mbox
         self.top, position = self._open(start, "1", "text/plain")
         body = position
         while self.stack:
@@ -120,7 +119,7 @@ class _Splitter:
             line, level, is_final = found
             before = self._before(line, body)
             self._close_above(level, before)
-            _, following = line_end(data, line)
+            _, following = self.lines.end(line)
             position = body = following
             if is_final:
                 self._finish()
@@ -143,9 +142,9 @@ class _Splitter:
 
     def _open(self, start: int, section: str, default_type: str) -> tuple[Block, int]:
         """Begin an entity; returns its header block and where its body begins."""
-        block = parse_block(self.data, start, self._is_delimiter)
+        block = parse_block(self.lines, start, self._is_delimiter)
         media_type = parse_media_type(block.get("content-type"), default_type)
-        encoding = unfold(block.get("content-transfer-encoding") or b"").lower()
+        encoding = parse_encoding(block.get("content-transfer-encoding"))
         within = tuple(multipart.leaf.media_type for multipart in self.stack)
         leaf = Leaf(block, block.end, block.end, section, within, media_type, encoding)
         boundary = _boundary(block) if media_type.startswith("multipart/") else b""
@@ -163,16 +162,17 @@ class _Splitter:
         """(offset of the line, place in the stack, whether it is the final one)."""
         data = self.data
         if position == body and data[position : position + 2] == b"--":
-            found = self._delimiter(position, line_end(data, position)[0])
+            found = self._delimiter(position, self.lines.end(position)[0])
             if found:
                 return position, *found
-        while match := _DELIMITER_START.search(data, position):
-            line = match.start() + 1
-            end = line_end(data, line)[0]
+        mark = self.lines.newline + b"--"
+        while (newline := data.find(mark, position)) >= 0:
+            line = newline + 1
+            end, position = self.lines.end(line)
             found = self._delimiter(line, end)
             if found:
                 return line, *found
-            position = end
+            position -= 1  # the line's end may begin the next mark
         return None
 
     def _delimiter(self, line: int, end: int) -> tuple[int, bool] | None:
@@ -191,10 +191,7 @@ class _Splitter:
 
     def _before(self, line: int, body: int) -> int:
         """Where the body before a delimiter line ends."""
-        if line <= body:
-            return body
-        is_crlf = self.data[line - 2 : line] == b"\r\n"
-        return max(line - (2 if is_crlf else 1), body)
+        return max(self.lines.before(line), body) if line > body else body
 
     def _close_above(self, level: int, end: int) -> None:
         """End the current leaf and the multiparts inside of the one at `level`."""
@@ -228,9 +225,7 @@ class _Splitter:
 
 def _boundary(block: Block) -> bytes:
     """The boundary of a multipart; empty if it has none that can delimit."""
-    from mdirclient.mail.parameters import parse_parameters  # only multiparts have one
+    from mdirclient.mail.parameters import raw_boundary  # only multiparts have one
 
-    raw = block.get("content-type") or b""
-    boundary = parse_parameters(raw).parameters.get("boundary", "").rstrip(" \t")
-    encoded = boundary.encode("utf-8")
-    return encoded if len(encoded) <= MAX_BOUNDARY else b""
+    boundary = raw_boundary(block.get("content-type") or b"")
+    return boundary if len(boundary) <= MAX_BOUNDARY else b""

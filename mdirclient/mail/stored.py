@@ -62,12 +62,7 @@ class StoredMessage:
         yield "anchor", str(self.anchor)
         yield "part", str(part.number)
         yield "parts", str(len(self.parts))
-        yield "section", part.section
-        for media_type in part.within:
-            yield "within", media_type
-        if part.suggested_name:
-            yield "suggested-name", part.suggested_name
-        yield from part.described
+        yield from part.own_fields()
         yield "size", str(part.size)
         yield "sha256", part.sha256
         yield "message-size", str(self.size)

@@ -5,12 +5,16 @@ Sources: RFC 5322 §2.2.3, RFC 6532, RFC 2045 §5.
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Final
 
-_LINE_ENDS = re.compile(rb"[\r\n]+")
+# Within a field only folds end lines; another CR is a character like any.
+_FOLDS = re.compile(rb"\r*\n|\r(?=[ \t])")
 _MAX_MEDIA_TYPE: Final = 255
-_MEDIA_TYPE = re.compile(r"[!#$&^_.+\-A-Za-z0-9%'*`{|}~]+/[!#$&^_.+\-A-Za-z0-9%'*`{|}~]+")
+_WORD_CHARS = r"[!#$&^_.+\-A-Za-z0-9%'*`{|}~]"
+_FIRST_WORD = re.compile(rf"{_WORD_CHARS}+")
+_MEDIA_TYPE = re.compile(rf"({_WORD_CHARS}+/{_WORD_CHARS}+)(?=[;(\s]|\Z)")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 #: Names that mailers use for charsets that Python knows under another name, or as a subset.
@@ -32,7 +36,7 @@ _CHARSETS: Final = {
 }
 #: Codecs of Python that are no charsets of mail, or take more than linear time.
 _NO_CHARSETS: Final = frozenset(
-    ["punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"]
+    "punycode idna unicode-escape raw-unicode-escape undefined mbcs oem".split()
 )
 
 
@@ -43,19 +47,22 @@ def decode_charset(data: bytes, charset: str) -> str:
     not valid while they are valid UTF-8.
     """
     name = charset.lower().partition("*")[0].strip()
-    name = _CHARSETS.get(name, name)
-    if name.replace("-", "_") in _NO_CHARSETS:
-        return decode_raw(data)
     try:
-        text = data.decode(name)
-    except UnicodeError:
-        text = _undecodable(data, name)
+        # The codec's own name: Python knows each under many spellings.
+        name = codecs.lookup(_CHARSETS.get(name, name)).name
+        if name.replace("_", "-") in _NO_CHARSETS:
+            return decode_raw(data)
+        text = _decoded(data, name)
     except (LookupError, ValueError):
         return decode_raw(data)
     return _SURROGATES.sub("\ufffd", text)
 
 
-def _undecodable(data: bytes, name: str) -> str:
+def _decoded(data: bytes, name: str) -> str:
+    try:
+        return data.decode(name)
+    except UnicodeDecodeError:
+        pass
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -74,7 +81,7 @@ def decode_raw(data: bytes) -> str:
 
 def unfold(raw: bytes) -> str:
     """A field's value on one line, without blanks around it. Source: RFC 5322 §2.2.3."""
-    return decode_raw(_LINE_ENDS.sub(b"", raw)).strip(" \t")
+    return decode_raw(_FOLDS.sub(b"", raw)).strip(" \t\r")
 
 
 def decode_text(raw: bytes) -> str:
@@ -105,7 +112,15 @@ def parse_media_type(raw: bytes | None, default: str = "text/plain") -> str:
     """The media type of a Content-Type field, lower-case; `default` where it has none."""
     if raw is None:
         return default
-    value = unfold(raw).partition(";")[0].strip().lower()
-    if len(value) > _MAX_MEDIA_TYPE or not _MEDIA_TYPE.fullmatch(value):
-        return "text/plain"  # RFC 2045 §5.2
-    return value
+    match = _MEDIA_TYPE.match(unfold(raw).lower())
+    # RFC 2045 §5.2. A comment may follow (RFC 5322 §3.2.2).
+    return match[1] if match and len(match[1]) <= _MAX_MEDIA_TYPE else "text/plain"
+
+
+def parse_encoding(raw: bytes | None) -> str:
+    """The word of a Content-Transfer-Encoding field, lower-case, as mailers really write it."""
+    text = unfold(raw or b"").lower().strip(" \t\"'")
+    if text.startswith("quoted printable"):
+        return "quoted-printable"
+    match = _FIRST_WORD.match(text)
+    return match[0] if match else ""

@@ -22,10 +22,14 @@ _NOT_BASE64 = bytes(
     if byte not in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 )
 _PADDING = re.compile(rb"=+")
-_FIRST_LINE = re.compile(rb"([A-Za-z0-9+/=]*)(\r\n|\n|\r|\Z)")
-_EOLS: Final = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r"}
+_SOFT_BREAK = re.compile(rb"=[ \t]*(?:\r\n|\n|\r)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+#: Lines that are longer are kept as they are.
+_MAX_LINE: Final = 1 << 16
 
 Eol = Literal["crlf", "lf", "cr"]
+_EOLS: Final[dict[Eol, bytes]] = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r"}
+_EOL_NAMES: Final = {newline: name for name, newline in _EOLS.items()}
 
 
 @attrs.frozen
@@ -67,12 +71,10 @@ def decode_base64(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Decode base64 leniently: junk is skipped, padding may stand anywhere or be missing."""
     rest = b""
     for chunk in chunks:
-        data = rest + chunk.translate(None, _NOT_BASE64)
-        *closed, rest = _PADDING.split(data)
-        for quanta in closed:
-            yield _decode_quanta(quanta)
+        *closed, rest = _PADDING.split(rest + chunk.translate(None, _NOT_BASE64))
         whole = len(rest) - len(rest) % 4
-        yield _decode_quanta(rest[:whole])
+        # Together: padding after each letter must not make a piece of each byte.
+        yield b"".join(map(_decode_quanta, [*closed, rest[:whole]]))
         rest = rest[whole:]
     yield _decode_quanta(rest)
 
@@ -89,7 +91,8 @@ def _decode_quoted_printable(data: Buffer, start: int, end: int) -> Iterator[byt
         cut = min(position + CHUNK, end)
         if cut < end:
             cut = _cut_between_escapes(data, position, cut)
-        yield binascii.a2b_qp(data[position:cut])
+        # a2b_qp skips from `=` CR to the next LF, and keeps `=` before blanks.
+        yield binascii.a2b_qp(_SOFT_BREAK.sub(b"", data[position:cut]))
         position = cut
 
 
@@ -104,17 +107,16 @@ def _cut_between_escapes(data: Buffer, start: int, cut: int) -> int:
 
 def find_base64_layout(data: Buffer, start: int, end: int) -> Base64Layout | None:
     """How the base64 between two offsets is laid out; None if encoding cannot give it again."""
-    first = _FIRST_LINE.match(data, start, end)
-    if not first:
-        return None
-    eol: Eol = {b"\n": "lf", b"\r": "cr"}.get(first[2], "crlf")  # type: ignore[assignment]
+    first = _LINE_END.search(data, start, end)
+    eol: Eol = _EOL_NAMES[first[0]] if first else "crlf"
     newline = _EOLS[eol]
     last = end
     while last - len(newline) >= start and data[last - len(newline) : last] == newline:
         last -= len(newline)
     tail = (end - last) // len(newline)
-    line_length = len(first[1]) if first.end(1) < last else 0
-    if line_length % 4:
+    line_length = first.start() - start if first and first.start() < last else 0
+    padding = data.find(b"=", start, last)
+    if line_length % 4 or line_length > _MAX_LINE or 0 <= padding < last - 2:
         return None
     layout = Base64Layout(line_length, eol, tail)
     position = start

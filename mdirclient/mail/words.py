@@ -12,8 +12,10 @@ from mdirclient.mail.text import decode_charset
 from mdirclient.mail.transfer import decode_base64
 
 _WORD = re.compile(r"=\?([!->@-~]{1,80})\?([bBqQ])\?([^?]*)\?=")
-# Linear: an open quoted string matches to the end, so it is not tried again from inside.
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"?|[()]', re.DOTALL)
+# Linear: what is open matches to the end, so it is not tried again from inside.
+_OUTSIDE = re.compile(rf'({_WORD.pattern})|\\.|"(?:[^"\\]|\\.)*"?|<[^>]*>?|\(', re.DOTALL)
+_IN_COMMENT = re.compile(rf"({_WORD.pattern})|\\.|[()]", re.DOTALL)
+_DELIMITERS = ("", " ", "\t", "(", ")", '"', "<", ">", ",", ";", ":")
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."\x00-\x1f\x7f]')
 _TO_QUOTE = re.compile(r'(["\\])')
 _TO_QUOTE_IN_COMMENT = re.compile(r"([()\\])")
@@ -27,34 +29,58 @@ def decode_words(text: str) -> str:
 def decode_address_words(text: str) -> str:
     """Replace encoded words in an unfolded address field; see `decode_addresses`."""
     result: list[str] = []
-    position = depth = 0
-    for match in _QUOTED.finditer(text):
-        result.append(_decode_phrase(text[position : match.start()], depth))
-        found = match[0]
-        if found[0] == '"':
-            result.append(_decode_quoted(found) if depth == 0 else found)
+    words: list[str] = []  # encoded words that belong together, and the blanks between them
+    depth = position = 0
+
+    def flush() -> None:
+        run = "".join(words)
+        words.clear()
+        if run:
+            name = run.rstrip(" \t")
+            result.extend((_quoted(decode_words(name), depth), run[len(name) :]))
+
+    while match := (_IN_COMMENT if depth else _OUTSIDE).search(text, position):
+        between = text[position : match.start()]
+        if between.strip(" \t") or not words:
+            flush()
+            result.append(between)
         else:
-            depth = depth + 1 if found == "(" else max(depth - 1, 0)
-            result.append(found)
+            words.append(between)
+        if match[1] and _is_delimited(text, match, follows_word=bool(words)):
+            words.append(match[0])
+        else:
+            flush()
+            is_local_part = text[match.end() : match.end() + 1] == "@"
+            is_name = match[0][0] == '"' and not is_local_part
+            result.append(_decode_quoted(match[0]) if is_name else match[0])
+            depth += {"(": 1, ")": -1}.get(match[0], 0) if depth else match[0] == "("
         position = match.end()
-    result.append(_decode_phrase(text[position:], depth))
+    flush()
+    result.append(text[position:])
     return "".join(result)
 
 
-def _decode_phrase(text: str, comment_depth: int) -> str:
-    result = []
-    for piece, is_decoded in _pieces(text):
-        if is_decoded and comment_depth:
-            result.append(_TO_QUOTE_IN_COMMENT.sub(r"\\\1", piece))
-        elif is_decoded and (_SPECIALS.search(piece) or piece != piece.strip()):
-            result.append('"' + _TO_QUOTE.sub(r"\\\1", piece) + '"')
-        else:
-            result.append(piece)
-    return "".join(result)
+def _is_delimited(text: str, match: re.Match[str], *, follows_word: bool) -> bool:
+    """Whether what stands around a word makes it one. Source: RFC 2047 §5."""
+    before = text[max(match.start() - 1, 0) : match.start()]
+    after = text[match.end() : match.end() + 2]
+    is_open = (follows_word and before == "=") or before in _DELIMITERS
+    return is_open and (after[:1] in _DELIMITERS or after == "=?")
+
+
+def _quoted(text: str, comment_depth: int) -> str:
+    """A decoded display name or comment, so that it stays one."""
+    if comment_depth:
+        return _TO_QUOTE_IN_COMMENT.sub(r"\\\1", text)
+    if _SPECIALS.search(text) or text != text.strip():
+        return '"' + _TO_QUOTE.sub(r"\\\1", text) + '"'
+    return text
 
 
 def _decode_quoted(token: str) -> str:
     """Encoded words within a quoted string: forbidden by RFC 2047 §5, and common."""
+    if "=?" not in token or "\\=?" in token:
+        return token
     return "".join(
         _TO_QUOTE.sub(r"\\\1", piece) if is_decoded else piece
         for piece, is_decoded in _pieces(token)

@@ -30,12 +30,8 @@ class Places:
     @classmethod
     def from_settings(cls, settings: Settings) -> Places:
         """As the settings say."""
-        return cls(
-            settings.get("MDIR_USERS"),
-            settings.get("MDIR_SMTP_ACCOUNTS"),
-            settings.get("MDIR_SMTP_OUTBOX"),
-            settings.get("MDIR_SMTP_SPAM"),
-        )
+        names = ("MDIR_USERS", "MDIR_SMTP_ACCOUNTS", "MDIR_SMTP_OUTBOX", "MDIR_SMTP_SPAM")
+        return cls(*(settings.get(name).strip("/") for name in names))
 
 
 @attrs.define(eq=False, slots=False)
@@ -49,6 +45,17 @@ class NoAccountsError(MdirError):
             f"there are no accounts in {self.folder!r}; "
             f"make one with `mdir-smtp account add ADDRESS`"
         )
+
+
+@attrs.define(eq=False, slots=False)
+class NoAddressError(MdirError, ValueError):
+    """A recipient that is no address: nothing can be said about an account."""
+
+    given: tuple[str, ...]
+
+    def message(self) -> str:
+        shown = ", ".join(ascii(address) for address in self.given) or "nothing"
+        return f"the recipient must be local@domain, not {shown}; look at the MTA's settings"
 
 
 @attrs.define(eq=False, slots=False)
@@ -67,11 +74,16 @@ def normal_address(address: str) -> str:
     Raises:
         FolderPathError: not `local@domain`, or a folder cannot have this name.
     """
-    name = check_name(address.strip().removeprefix("<").removesuffix(">").lower())
-    local, at, domain = name.rpartition("@")
-    if not (at and local and domain) or " " in name:
+    local, domain = _halves(address)
+    if not (local and domain) or " " in address:
         raise FolderPathError(address, "an account is named local@domain")
-    return name
+    return check_name(f"{local}@{domain}".lower())
+
+
+def _halves(address: str) -> tuple[str, str]:
+    """Local part and domain, without the dot that ends an absolute name; empty if missing."""
+    local, _, domain = address.strip().removeprefix("<").removesuffix(">").rpartition("@")
+    return local, domain.removesuffix(".")
 
 
 def find_account(mdird: Mdird, accounts: str, candidates: tuple[str, ...]) -> str | None:
@@ -87,7 +99,10 @@ def find_account(mdird: Mdird, accounts: str, candidates: tuple[str, ...]) -> st
 
     Raises:
         NoAccountsError: there is no account at all.
+        NoAddressError: none of the candidates is an address.
     """
+    if not any(all(_halves(address)) for address in candidates):
+        raise NoAddressError(candidates)
     wanted = [name for address in candidates for name in _names(address)]
     for name in wanted:
         if _is_there(mdird, accounts, Header([("type", "dir"), ("name", name)])):
@@ -95,7 +110,9 @@ def find_account(mdird: Mdird, accounts: str, candidates: tuple[str, ...]) -> st
     # Before somebody is told that there is no such account, every name is looked at.
     names = {}
     for header in mdird.lookup(accounts, Header([("type", "dir")])):
-        names[header["name"].lower()] = header["name"]
+        # Another folder than that of the accounts says nothing about an address.
+        if "@" in header["name"]:
+            names[header["name"].lower()] = header["name"]
     if not names:
         raise NoAccountsError(accounts)
     return next((f"{accounts}/{names[name]}" for name in wanted if name in names), None)

@@ -72,7 +72,17 @@ def _recipient(environ: Mapping[str, str]) -> tuple[str, ...]:
         if domain and environ.get(name)
     ]
     spellings.append(environ.get("ORIGINAL_RECIPIENT"))
+    if extension := environ.get("EXTENSION"):
+        # With whatever delimiter the MTA knows.
+        spellings += [_without(extension, spelling) for spelling in spellings if spelling]
     return tuple(dict.fromkeys(_bare(spelling) for spelling in spellings if spelling))
+
+
+def _without(extension: str, address: str) -> str:
+    """An address without the extension of its local part, and the delimiter before that."""
+    local, at, domain = address.rpartition("@")
+    base = local.removesuffix(extension)[:-1] if local.endswith(extension) else local
+    return f"{base}{at}{domain}" if base else address
 
 
 def _reverse_path(sender: str | None) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mdirclient import Counted, Folder, Header, Origin
-from tests.crash.ladder import failed_at, killed_at
+from tests.crash.ladder import counted, failed_at, killed_at
 
 Operation = Callable[[Folder], None]
 
@@ -189,3 +189,26 @@ def test_recovery_killed_at_each_step(tmp_path: Path, operation: Operation) -> N
             break
     print(f"{operation.__name__}: {states} states")
     assert states >= 20
+
+
+def test_what_is_flushed_before_what(tmp_path: Path) -> None:
+    """Pitfall 3: the calls, not the intention.
+
+    Content and header, `.stage`; the journal and its name; then the pair and its directories;
+    then the counter and its name; then the journal goes.
+    """
+    folder = prepared(tmp_path / "f")
+    batch = folder.batch()
+    batch.add(header(2, "b.txt", b"two"), b"two")
+    batch.count(Counted(2, 1))
+    with counted(None, lambda: None) as counter:
+        folder.apply(batch)
+    watched = ("fsync", "link", "replace", "unlink")
+    assert (
+        ["fsync"]  # .stage
+        + ["fsync", "replace", "fsync"]  # the journal, its name
+        + ["link", "link", "fsync", "fsync"]  # the pair, both directories
+        + ["fsync", "replace", "fsync"]  # .version, its name
+        + ["unlink", "fsync"]  # the journal
+        + ["unlink", "unlink"]  # what was staged
+    ) == [name for name in counter.calls if name in watched]

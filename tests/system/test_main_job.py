@@ -247,6 +247,17 @@ def test_a_closed_pipe_is_no_error(world: World, inbox: Path) -> None:
     assert "Traceback" not in done.errors
 
 
+def test_names_that_a_terminal_cannot_show(world: World, inbox: Path) -> None:
+    """Do not end the listing."""
+    deliver(
+        world, small(1).replace(b"Subject", b'Content-Disposition: x; filename="\xe2\x82\xac"\nS')
+    )
+    world.right("mdir", "sync", ACCOUNT, "inbox")
+    done = world.run("mdir", "ls", "inbox", PYTHONIOENCODING="ascii")
+    assert (0, "") == (done.status, done.errors)
+    assert "\\u20ac" in done.output
+
+
 def test_without_an_mdir_a_sync_says_so(world: World) -> None:
     """It never makes one."""
     done = world.run("mdir", "sync", ACCOUNT, "x")

@@ -119,5 +119,5 @@ def test_what_was_killed_is_swept(tmp_path: Path) -> None:
     assert 2 == len(list(left.parent.iterdir()))
     for path in left.parent.iterdir():
         os.utime(path, (0, 0))
-    store.add(small(2))
+    DirectoryMstore(tmp_path / "store").add(small(2))
     assert [] == list(left.parent.iterdir())

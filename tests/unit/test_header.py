@@ -118,6 +118,7 @@ def test_anything_else_names_file_and_line(data: bytes, line: int) -> None:
         [("", "")],
         [("a:", "")],
         [("é", "")],
+        [("\u212a", "")],
         [("a", "")] * 1001,
         [("a", "x" * MAX_BYTES)],
         [("a", "\u2028" * (MAX_BYTES // 5))],

@@ -46,6 +46,17 @@ def test_the_users_file_goes_before_the_systems(
     assert ("U", "S") == (settings.get("MDIR_USERS"), settings.get("MDIR_SMTP_SPAM"))
 
 
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    """It may say something that we do not know; only one that is not there says nothing."""
+    path = tmp_path / "home" / ".config" / "mdir" / "config.toml"
+    path.mkdir(parents=True)
+    with pytest.raises(SettingsError, match="cannot be read"):
+        Settings({}).get("MDIR_USERS")
+    path.rmdir()
+    path.write_text('MDIR_USERS = ""\n')
+    assert "Users" == Settings({}).get("MDIR_USERS")
+
+
 def test_config_replaces_both_files(tmp_path: Path) -> None:
     """And must exist."""
     user_file(tmp_path, 'MDIR_USERS = "U"\n')
@@ -83,7 +94,17 @@ def test_file_urls(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["file://host/x", "file:x", "https://x/", "file:///a%", "file:///%zz", "/a"]
+    "url",
+    [
+        "file://host/x",
+        "file:x",
+        "https://x/",
+        "file:///a%",
+        "file:///%zz",
+        "file:///%f",
+        "file:///a%00",
+        "/a",
+    ],
 )
 def test_other_urls_are_refused(url: str) -> None:
     """They name the setting."""

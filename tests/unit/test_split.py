@@ -44,8 +44,8 @@ def test_single_part(mail: bytes, expected: list[tuple[str, str, bytes]]) -> Non
         (b"pre\n--b\n\none\n--b\n\ntwo\n--b--\nepi", [b"one", b"two"]),
         (b"--b\n\none\n--b\n\ntwo\n--b--", [b"one", b"two"]),
         (b"--b\r\n\r\none\r\n--b\r\n\r\ntwo\r\n--b--\r\n", [b"one", b"two"]),
-        (b"--b\r\rone\r--b\r\rtwo\r--b--", [b"one", b"two"]),
-        (b"--b\n\none\r\n--b\n\ntwo\r--b--", [b"one", b"two"]),
+        (b"--b\n\none\r\n--b\n\ntwo\r--b--", [b"one", b"two\r--b--"]),
+        (b"--b\r\r\n\r\r\none\r\r\n--b--\r\r\n", [b"one\r"]),
         (b"--b  \t\n\none\n--b--  \n", [b"one"]),
         (b"--b\n\none\n--b\n\ntwo", [b"one", b"two"]),
         (b"--b\n\none\n\n--b--", [b"one\n"]),
@@ -60,6 +60,61 @@ def test_single_part(mail: bytes, expected: list[tuple[str, str, bytes]]) -> Non
 def test_delimiters(body: bytes, expected: list[bytes]) -> None:
     """Delimiters with blanks, any line ends, a missing last one; empty leaves are kept."""
     assert expected == [content for _, _, content in bodies(HEAD + body)]
+
+
+def test_cr_alone_ends_lines_where_there_is_no_lf() -> None:
+    """As on the first Macintosh; one LF anywhere, and it is a character like any."""
+    mail = HEAD.replace(b"\n", b"\r") + b"--b\r\rone\r--b\r\rtwo\r--b--"
+    assert [b"one", b"two"] == [body for _, _, body in bodies(mail)]
+    hidden = b"X: y\rContent-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b--"
+    assert [("1", "text/plain", b"--b\n\none\n--b--")] == bodies(hidden)
+
+
+def test_a_stray_cr_hides_no_fields() -> None:
+    """What follows is read."""
+    mail = (
+        b"Subject: a\r\r\nFrom: a@b\r\n" + HEAD.replace(b"\n", b"\r\n") + b"--b\r\n\r\none\r\n--b--"
+    )
+    structure = split(mail)
+    assert ["subject", "from", "content-type"] == [f.name for f in structure.block.fields]
+    assert [b"one"] == [body for _, _, body in bodies(mail)]
+
+
+@pytest.mark.parametrize(
+    ("field", "boundary"),
+    [
+        (b'multipart/mixed; boundary="----=_=?B?Q?x?="', b"----=_=?B?Q?x?="),
+        (b'multipart/mixed; boundary="b\xe9"', b"b\xe9"),
+        (b"multipart/mixed; boundary=x; boundary*=utf-8''y", b"x"),
+        (b"multipart/mixed; boundary*0=a; boundary*1=b", b"ab"),
+        (b"multipart/mixed (comment); boundary=x", b"x"),
+        (b"multipart/mixed\n\tboundary=x", b"x"),
+        (b"MULTIPART/Mixed;BOUNDARY = x ", b"x"),
+    ],
+)
+def test_boundaries_as_really_written(field: bytes, boundary: bytes) -> None:
+    """They are not decoded, because the delimiters are not encoded."""
+    mail = b"Content-Type: " + field + b"\n\n--" + boundary + b"\n\none\n--" + boundary + b"--\n"
+    assert [b"one"] == [body for _, _, body in bodies(mail)]
+
+
+@pytest.mark.parametrize(
+    ("field", "encoding"),
+    [
+        (b"BASE64", "base64"),
+        (b'"base64"', "base64"),
+        (b"base64;", "base64"),
+        (b"base64 (c)", "base64"),
+        (b"quoted-printable;", "quoted-printable"),
+        (b"quoted printable", "quoted-printable"),
+        (b"", ""),
+        (b"x-uuencode", "x-uuencode"),
+    ],
+)
+def test_encodings_as_really_written(field: bytes, encoding: str) -> None:
+    """The first word counts."""
+    mail = b"Content-Transfer-Encoding: " + field + b"\n\n"
+    assert encoding == split(mail).leaves[0].encoding
 
 
 @pytest.mark.parametrize(

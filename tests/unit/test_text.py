@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mdirclient.mail.parameters import parse_parameters
-from mdirclient.mail.part import suggested_name
+from mdirclient.mail.part import describe_leaf, suggested_name, take_apart
 from mdirclient.mail.split import split
 from mdirclient.mail.text import decode_addresses, decode_charset, decode_text
 
@@ -31,6 +31,9 @@ from mdirclient.mail.text import decode_addresses, decode_charset, decode_text
         (b"=?us-ascii?q?caf=C3=A9?=", "café"),
         (b"=?utf-8?q?=FF?=", "\ufffd"),
         (b"=?idna?q?a?=", "a"),
+        (b"=?+undefined?Q?=FF?=", "ÿ"),
+        (b"=?+punycode?Q?a?=", "a"),
+        (b"=?unicode+escape?Q?=5Cx41?=", "\\x41"),
         (b"=?utf-8?x?a?=", "=?utf-8?x?a?="),
         (b"=?utf-8?q?a", "=?utf-8?q?a"),
         ("été".encode(), "été"),
@@ -56,11 +59,77 @@ def test_text(raw: bytes, expected: str) -> None:
         (b'"Doe, J" <j@x.org>', '"Doe, J" <j@x.org>'),
         (b"=?utf-8?q?=0D=0ABcc:_z=40x?= <j@x.org>", '"\r\nBcc: z@x" <j@x.org>'),
         (b'"open =?utf-8?q?a?= <j@x.org>', '"open a <j@x.org>'),
+        (b"=?utf-8?q?John_(Sales)?= <j@x.org>", '"John (Sales)" <j@x.org>'),
+        (b"=?utf-8?q?J?= =?utf-8?q?=C3=B6?= Doe <j@x.org>", "Jö Doe <j@x.org>"),
+        (b"=?utf-8?q?J?==?utf-8?q?=C3=B6?= <j@x.org>", "Jö <j@x.org>"),
+        (b"a <a@x>, =?utf-8?q?b?= <b@x>,=?utf-8?q?c?=<c@x>", "a <a@x>, b <b@x>,c<c@x>"),
+        (b"<=?utf-8?q?ceo?=@corp.example>", "<=?utf-8?q?ceo?=@corp.example>"),
+        (b"=?utf-8?q?bob?=@x.org", "=?utf-8?q?bob?=@x.org"),
+        (b'"=?utf-8?q?bob?="@x.org', '"=?utf-8?q?bob?="@x.org'),
+        (b"x=?utf-8?q?a?= <j@x.org>", "x=?utf-8?q?a?= <j@x.org>"),
     ],
 )
 def test_addresses(raw: bytes, expected: str) -> None:
     """Decoding never changes the addresses: display names are quoted again."""
     assert expected == decode_addresses(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'"a\\=?utf-8?q?=22_=3Cevil=40x=2Eorg=3E=2C?= b" <a@b.org>',
+        b"(\\() =?utf-8?q?evil=40x.org=2C?= <a@b.org>",
+        b"(\\=?utf-8?q?=29_evil=40x=2Eorg=2C_=28?=) <a@b.org>",
+        b'(") =?utf-8?q?evil=40x.org=2C_=22?= <a@b.org>',
+        b"=?utf-8?q?evil=40x.org=2C?= <a@b.org>",
+        b"=?utf-8?q?=3Cevil=40x.org=3E=2C?= <a@b.org>",
+        b"=?utf-8?b?Iiwgb2ggZXZpbEB4Lm9yZywgIg==?= <a@b.org>",
+        b"=?utf-8?q?a=5C?= <a@b.org>",
+    ],
+)
+def test_addresses_are_the_same_after_decoding(raw: bytes) -> None:
+    """Held against the stdlib's parser, which does not decode either."""
+    from email.utils import getaddresses
+
+    before = [address for _, address in getaddresses([raw.decode()])]
+    after = [address for _, address in getaddresses([decode_addresses(raw)])]
+    assert before == after
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (b"Authentication-Results: mx.me; dkim=pass", "authentication-results"),
+        (b"authentication-results:mx.me; dkim=pass", "authentication-results"),
+        (b"Authentication-Results: =?utf-8?q?mx.me?=; dkim=pass", "mail-authentication-results"),
+        (b"Authentication-Results : mx.me; dkim=pass", "mail-authentication-results"),
+        (b"Authentication-Results: other; dkim=pass", "mail-authentication-results"),
+        (b"Authentication-Results:", "mail-authentication-results"),
+        (b"X: y\rAuthentication-Results: mx.me; dkim=pass", None),
+    ],
+)
+def test_forged_authentication_results(line: bytes, name: str | None) -> None:
+    """What an MTA's filter does not see as one is not believed."""
+    _, mail = take_apart(line + b"\nSubject: x\n\n")
+    names = [name for name, _ in mail.renamed(["mx.me"]) if "authentication" in name]
+    assert ([name] if name else []) == names
+
+
+def test_half_an_address_is_none() -> None:
+    """A long list is cut between two addresses."""
+    to = b", ".join(b"user%d@bank.com" % number for number in range(2000))
+    _, mail = take_apart(b"To: " + to + b"\n\n")
+    ((_, value),) = mail.fields
+    assert value.endswith("@bank.com")
+    assert ("to",) == mail.truncated
+
+
+def test_structured_fields_of_a_part_are_not_decoded() -> None:
+    """An encoded word cannot add a parameter."""
+    raw = b'text/plain; name="=?utf-8?q?a=22=3B_charset=3D=22x?="'
+    part = describe_leaf(split(b"Content-Type: " + raw + b"\n\n").leaves[0], 1, 0, "")
+    assert (("content-type", raw.decode()),) == part.described
+    assert 'a"; charset="x' == part.suggested_name
 
 
 @pytest.mark.parametrize(
