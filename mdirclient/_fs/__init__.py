@@ -18,11 +18,13 @@ from mdirclient._fs.publish import (
     remove_tree,
     sweep,
 )
+from mdirclient._fs.read import chunks
 from mdirclient._fs.write import NewFile, create, replace, replace_with, spool
 
 __all__ = [
     "LockFile",
     "NewFile",
+    "chunks",
     "create",
     "filesystem_type",
     "has_hard_links",

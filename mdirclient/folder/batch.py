@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +15,7 @@ from mdirclient.errors import ContentMismatchError, HeaderError
 from mdirclient.folder.apply import staged_header
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.origin import Origin
+from mdirclient.folder.request import Add, Pend, Remove, Rename, Replace, Request
 from mdirclient.header import MAX_FIELDS, Header
 from mdirclient.interfaces import URL, Content
 from mdirclient.url import PartURL
@@ -22,52 +23,8 @@ from mdirclient.url import PartURL
 if TYPE_CHECKING:
     from typing import Self
 
-    from mdirclient.folder.folder import Folder
-
-_CHUNK: Final = 1 << 20
 #: In a pending header: why the content could not be had.
 PENDING_REASON: Final = "pending-reason"
-
-
-@attrs.frozen
-class Add:
-    """A staged entry."""
-
-    header: Header
-    staged: str
-
-
-@attrs.frozen
-class Replace:
-    """A staged header, and content if `has_content`, for an entry that is there."""
-
-    header: Header
-    staged: str
-    has_content: bool
-
-
-@attrs.frozen
-class Remove:
-    """An entry to remove; with `keep_modified` a content that was changed by hand stays."""
-
-    keep_modified: bool
-
-
-@attrs.frozen
-class Rename:
-    """An entry to rename."""
-
-    name: str
-
-
-@attrs.frozen
-class Pend:
-    """A staged header whose content could not be had."""
-
-    staged: str
-
-
-Request = Add | Replace | Remove | Rename | Pend
 
 
 @attrs.frozen
@@ -91,9 +48,17 @@ class Batch:
     removing takes back what was added, and anything else is a `ValueError`.
     """
 
-    def __init__(self, folder: Folder, layout: Layout, *, durable: bool) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        make: Callable[[], None],
+        apply: Callable[[Batch], None],
+        durable: bool,
+    ) -> None:
         self._layout = layout
+        self._make = make
+        self._apply = apply
         self._durable = durable
         self._prefix = os.urandom(8).hex()
         self._number = 0
@@ -163,7 +128,7 @@ class Batch:
             raise ValueError(f"this batch changes {url} already; use another one")
 
     def _stage(self, header: Header, content: Content | None) -> str:
-        self._folder.make()
+        self._make()
         self._number += 1
         staged = f"{self._prefix}-{self._number}"
         try:
@@ -180,7 +145,7 @@ class Batch:
         digest = hashlib.sha256()
         size = 0
         with _fs.NewFile(path, durable=self._durable) as file:
-            for chunk in chunks(content):
+            for chunk in _fs.chunks(content):
                 digest.update(chunk)
                 size += len(chunk)
                 file.write(chunk)
@@ -215,21 +180,9 @@ class Batch:
         traceback: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._folder.apply(self)
+            self._apply(self)
         else:
             self.discard()
-
-
-def chunks(content: Content) -> Iterator[bytes]:
-    """The bytes of a content in pieces."""
-    if isinstance(content, bytes):
-        yield content
-    elif isinstance(content, os.PathLike):
-        with open(content, "rb") as file:
-            yield from chunks(file)
-    else:
-        while chunk := content.read(_CHUNK):
-            yield chunk
 
 
 def _url(header: Header) -> PartURL:

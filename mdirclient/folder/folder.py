@@ -207,7 +207,7 @@ class Folder:
 
     def batch(self) -> Batch:
         """Many changes that appear together and cost few flushes."""
-        return Batch(self, self._layout, durable=self._durable)
+        return Batch(self._layout, make=self.make, apply=self.apply, durable=self._durable)
 
     def apply(self, batch: Batch) -> None:
         """Apply a batch; its context does that when it ends.

@@ -8,17 +8,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from typing import Final
+from pathlib import Path
 
-from mdirclient.folder.batch import Add, Pend, Remove, Rename, Replace, Request
+from mdirclient import _fs
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.index import Index, stamp_of
 from mdirclient.folder.journal import Step
+from mdirclient.folder.request import Add, Pend, Remove, Rename, Replace, Request
 from mdirclient.header import Header
 from mdirclient.naming import extension_of, fallback_name, safe_name
 from mdirclient.url import PartURL
-
-_CHUNK: Final = 1 << 20
 
 
 def pending_name(url: PartURL) -> str:
@@ -107,9 +106,8 @@ def is_modified(path: str, header: Header) -> bool:
         if sha256 is None:
             return False
         digest = hashlib.sha256()
-        with open(path, "rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+        for chunk in _fs.chunks(Path(path)):
+            digest.update(chunk)
     except FileNotFoundError:
         return False
     return digest.hexdigest() != sha256

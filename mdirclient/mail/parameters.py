@@ -12,7 +12,8 @@ from typing import Final
 
 import attrs
 
-from mdirclient.mail.text import decode_charset, unfold
+from mdirclient.mail.charset import decode_charset
+from mdirclient.mail.text import FOLDS, unfold
 from mdirclient.mail.words import decode_words
 
 _MAX_PARAMETERS: Final = 200
@@ -21,7 +22,6 @@ _MAX_PARAMETERS: Final = 200
 _BETWEEN = re.compile(r"[;\s]*")
 _NAME = re.compile(r'([^=;"\s]*)\s*')
 _VALUE = re.compile(r'=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*))', re.DOTALL)
-_FOLDS = re.compile(rb"\r*\n|\r(?=[ \t])")
 _TYPE = re.compile(r"\s*[^;(\s]*")
 _TO_NEXT = re.compile(r"[^;]*")
 _QUOTED_PAIR = re.compile(r'\\(["\\])')
@@ -57,7 +57,7 @@ def raw_boundary(raw: bytes) -> bytes:
 
     Nothing is decoded: the delimiters are not encoded either.
     """
-    text = _FOLDS.sub(b"", raw).decode("latin-1")
+    text = FOLDS.sub(b"", raw).decode("latin-1")
     plain, sections = _collected(_TYPE.sub("", text, count=1))
     boundary = plain.get("boundary") or _joined(sections.get("boundary", {}))
     return boundary.rstrip(" \t").encode("latin-1", "replace")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 import re
 
-from mdirclient.mail.text import decode_charset
+from mdirclient.mail.charset import decode_charset
 from mdirclient.mail.transfer import decode_base64
 
 _WORD = re.compile(r"=\?([!->@-~]{1,80})\?([bBqQ])\?([^?]*)\?=")

@@ -26,7 +26,7 @@ from mdirclient.mail.block import Buffer
 from mdirclient.mail.part import describe_leaf
 from mdirclient.mail.recipe import FORMAT, RECIPE, PartRecord, write_recipe
 from mdirclient.mail.stored import StoredMessage
-from mdirclient.mail.transfer import CHUNK, decode
+from mdirclient.mail.transfer import decode
 from mdirclient.mstore.receiver import DirectoryReceiver
 from mdirclient.url import DEFAULT_BASE, PartURL
 
@@ -73,7 +73,7 @@ class DirectoryMstore:
     def add(self, message: bytes | IO[bytes]) -> StoredMessage:
         """Take a mail apart and store it; durable on return. See `Mstore.add`."""
         with self.receive() as receiver:
-            for chunk in _chunks(message):
+            for chunk in _fs.chunks(message):
                 receiver.write(chunk)
             return receiver.commit()
 
@@ -87,7 +87,7 @@ class DirectoryMstore:
         """Store anything that is no mail as one part. See `Mstore.add_file`."""
         message_id = f"{os.urandom(16).hex()}@file.invalid"
         with self._staging() as staged:
-            size, sha256 = _write_part(os.path.join(staged, "1"), _content_chunks(content))
+            size, sha256 = _write_part(os.path.join(staged, "1"), _fs.chunks(content))
             record = PartRecord(1, size, sha256, "identity").to_bytes()
             self._write_recipe(staged, message_id, size, sha256, [record])
             self._publish(staged, message_id)
@@ -273,19 +273,3 @@ def _measured(content: Iterator[bytes], write: Callable[[bytes], None] | None) -
         if write:
             write(chunk)
     return size, digest.hexdigest()
-
-
-def _chunks(message: bytes | IO[bytes]) -> Iterator[bytes]:
-    if isinstance(message, bytes):
-        yield message
-        return
-    while chunk := message.read(CHUNK):
-        yield chunk
-
-
-def _content_chunks(content: Content) -> Iterator[bytes]:
-    if isinstance(content, os.PathLike):
-        with open(content, "rb") as file:
-            yield from _chunks(file)
-    else:
-        yield from _chunks(content)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from mdirclient.mail.charset import decode_charset
 from mdirclient.mail.parameters import parse_parameters
 from mdirclient.mail.part import describe_leaf, suggested_name, take_apart
 from mdirclient.mail.split import split
-from mdirclient.mail.text import decode_addresses, decode_charset, decode_text
+from mdirclient.mail.text import decode_addresses, decode_text
 
 
 @pytest.mark.parametrize(
