@@ -6,6 +6,7 @@ project = "mdirclient"
 author = "The mdirclient authors"
 release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+default_role = "code"
 html_theme = "furo"
 html_title = f"mdirclient {release}"
 exclude_patterns = ["_build"]

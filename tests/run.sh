@@ -10,7 +10,10 @@ export PATH
 ruff format --check --quiet .
 ruff check --quiet .
 mypy
-lint-imports --no-timing >/dev/null || lint-imports
+layers=$(lint-imports) || {
+    echo "$layers"
+    exit 1
+}
 sphinx-build -n -W -q docs .venv/docs
 coverage run -m pytest -q "$@"
 coverage report --skip-covered --skip-empty --fail-under 90 | tail -n 30
