@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
@@ -47,12 +48,12 @@ def identity(header: Header) -> str | None:
 Run = Callable[[list[Operation]], list[int]]
 
 
-class Changes:
+class Changes(ABC):
     """The changing half of an Mdird, in terms of `_run`, which does a list of operations."""
 
+    @abstractmethod
     def _run(self, operations: list[Operation]) -> list[int]:
         """Do the operations in one durable transaction; an answer for each."""
-        raise NotImplementedError  # pragma: no cover - every Mdird has its own
 
     def put(self, folder: str, header: Header) -> int:
         """See `Mdird.put`."""

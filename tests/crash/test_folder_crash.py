@@ -164,15 +164,19 @@ def test_error_at_each_step(tmp_path: Path, operation: Operation, number: int) -
     assert states >= 10
 
 
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_recovery_killed_at_each_step(tmp_path: Path, operation: Operation) -> None:
-    """Recovery may itself be cut, at each of its steps, after each point where it has work."""
+def test_recovery_killed_at_each_step(tmp_path: Path, operation: Operation, stride: int) -> None:
+    """Recovery may itself be cut, at each of its steps, after each point where it has work.
+
+    With a stride not each: another seventh of the steps after each point.
+    """
     expected = finished(tmp_path / "expected", operation)
     prepared(tmp_path / "prepared")
     path = tmp_path / "f"
     states = 0
     for step in count(1):
-        for again in count(1):
+        for again in count(1 + step % stride, stride):
             shutil.copytree(tmp_path / "prepared", path)
             reached = killed_at(step, lambda: operation(Folder(path)))
             has_work = (path / ".meta" / ".journal").exists()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,28 +22,13 @@ from mdirclient.errors import (
     UnknownURLError,
     VersionFormatError,
 )
-from mdirclient.folder.index import GRAIN_NS
-from mdirclient.folder.journal import Journal
-
-
-def header(number: int, name: str | None = None, content: bytes | None = None) -> Header:
-    """The header of an entry; with size and digest if the content is given."""
-    fields = [("url", f"mdir:{number}@x.org/1"), ("content-type", "text/plain; charset=utf-8")]
-    fields += [("suggested-name", name)] if name is not None else []
-    if content is not None:
-        fields += [("size", str(len(content))), ("sha256", hashlib.sha256(content).hexdigest())]
-    return Header(fields)
+from tests.folders import header, names
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     """A folder that is not there yet."""
     return Folder(tmp_path / "inbox")
-
-
-def names(folder: Folder) -> list[str]:
-    """The visible files."""
-    return sorted(name for name in os.listdir(folder.path) if not name.startswith("."))
 
 
 def test_opening_touches_nothing(folder: Folder) -> None:
@@ -257,21 +240,6 @@ def test_another_origin_stops_the_batch(folder: Folder) -> None:
         folder.apply(batch)
 
 
-def test_a_correction_while_a_change_is_cut_wins(folder: Folder) -> None:
-    """Recovery leaves a counter alone that a person has changed, and an assignment mends it."""
-    folder.add(header(1, "a"), b"1")
-    journal = Journal((), 9, 0, Origin("id", "epoch", "name"))
-    for held in (b"3\n", b"garbage"):
-        (folder.path / ".version").write_bytes(held)
-        (folder.path / ".meta" / ".journal").write_bytes(journal.to_bytes())
-        folder.recover()
-        assert held == (folder.path / ".version").read_bytes()
-        assert not (folder.path / ".meta" / ".journal").exists()
-    (folder.path / ".meta" / ".journal").write_bytes(journal.to_bytes())
-    folder.version = 41
-    assert 41 == folder.version
-
-
 def test_pending_entries(folder: Folder) -> None:
     """They have a reason and go when the content came."""
     with folder.batch() as batch:
@@ -417,33 +385,6 @@ def test_readers_meet_an_entry_always(folder: Folder) -> None:
         thread.join()
 
 
-def test_coarse_stamps_hide_nothing_for_long(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pitfall 9: what a person does in the tick of our own change is seen when it is over."""
-    folder.add(header(1, "a"), b"1")
-    folder.add(header(2, "b"), b"2")
-    (folder.path / "a").unlink()
-    moment = folder._index._directories
-    monkeypatch.setattr(folder._index, "_directory_stamps", lambda: moment)
-    now = time.time_ns()
-    monkeypatch.setattr("mdirclient.folder.index.time.time_ns", lambda: now + 3 * GRAIN_NS)
-    assert ["b"] == [entry.name for entry in folder]
-    assert "a" == folder.add(header(1, "a"), b"1").name
-
-
-def test_a_header_that_was_mended_is_an_entry_again(folder: Folder) -> None:
-    """For the same Folder."""
-    folder.add(header(1, "a"), b"1")
-    path = folder.path / ".meta" / "a"
-    held = path.read_bytes()
-    path.write_bytes(b"\xff")
-    assert "mdir:1@x.org/1" not in folder
-    path.write_bytes(held)
-    assert "mdir:1@x.org/1" in folder
-    assert 1 == len(folder)
-
-
 def test_messages_group_parts(folder: Folder) -> None:
     """By anchor, in the order of the parts."""
     for part in (3, 1, 2):
@@ -455,113 +396,6 @@ def test_messages_group_parts(folder: Folder) -> None:
         for message in folder.messages()
     }
     assert {"mdir:m@x/1": [1, 2, 3], "mdir:9@x.org/1": [1]} == grouped
-
-
-# -- hand edits
-
-
-def test_files_of_the_user_are_not_entries(folder: Folder) -> None:
-    """They have no header."""
-    folder.add(header(1, "a"), b"1")
-    (folder.path / "mine").write_bytes(b"")
-    assert ["a"] == [entry.name for entry in folder]
-
-
-def test_a_file_that_the_user_removed_is_no_entry(folder: Folder) -> None:
-    """Its header alone is none; adding brings both back under the same name."""
-    folder.add(header(1, "a"), b"1")
-    (folder.path / "a").unlink()
-    assert "mdir:1@x.org/1" not in folder
-    assert 0 == len(folder)
-    assert "a" == folder.add(header(1, "a"), b"1").name
-    assert ["a"] == names(folder)
-
-
-def test_an_edited_header_is_seen(folder: Folder) -> None:
-    """At the next look, also where the times say nothing."""
-    folder.add(header(1, "a"), b"1")
-    path = folder.path / ".meta" / "a"
-    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
-    assert "mdir:1@x.org/1" in folder
-    path.write_bytes(b"url: mdir:1@x.org/1\r\nsubject: edited by hand")
-    os.utime(path, ns=times)
-    assert "edited by hand" == folder["mdir:1@x.org/1"].header["subject"]
-
-
-def test_a_header_that_cannot_be_read_is_no_entry(folder: Folder) -> None:
-    """The others are."""
-    folder.add(header(1, "a"), b"1")
-    folder.add(header(2, "b"), b"2")
-    (folder.path / ".meta" / "a").write_bytes(b"\xff")
-    assert ["b"] == [entry.name for entry in folder]
-
-
-def test_the_folder_can_be_moved(folder: Folder, tmp_path: Path) -> None:
-    """Nothing in it knows where it is."""
-    folder.add(header(1, "a"), b"1")
-    folder.version = 7
-    moved = Folder(folder.path.rename(tmp_path / "elsewhere"))
-    assert (7, b"1") == (moved.version, moved.resolve("mdir:1@x.org/1").read_bytes())
-
-
-@pytest.mark.parametrize(
-    ("held", "version"),
-    [
-        (b"0", 0),
-        (b"41\n", 41),
-        (b"007", 7),
-        (b"  41 \t\n\n", 41),
-        (b"41\r\n", 41),
-        (b"\xef\xbb\xbf41\n", 41),
-        (b"9" * 18, 10**18 - 1),
-    ],
-)
-def test_version_as_people_write_it(folder: Folder, held: bytes, version: int) -> None:
-    """Blanks, CRLF, a BOM and leading zeros."""
-    folder.path.mkdir()
-    (folder.path / ".version").write_bytes(held)
-    assert version == folder.version
-
-
-@pytest.mark.parametrize(
-    "held",
-    [
-        b"",
-        b" \n",
-        b"7" + b" " * 4096 + b"x",
-        b"+5",
-        b"-1",
-        b"12abc",
-        b"1 2",
-        b"9" * 30,
-        "٣".encode(),
-        b"\x00",
-        b"1.0",
-        b"0x1",
-    ],
-)
-def test_a_version_that_is_no_counter(folder: Folder, held: bytes) -> None:
-    """An error that shows the file and what it holds; only an assignment replaces it."""
-    folder.path.mkdir()
-    (folder.path / ".version").write_bytes(held)
-    with pytest.raises(VersionFormatError) as caught:
-        _ = folder.version
-    assert held.startswith(caught.value.held)
-    assert str(folder.path / ".version") in str(caught.value)
-    folder.add(header(1, "a"), b"1")
-    assert held == (folder.path / ".version").read_bytes()
-    folder.version = 41
-    assert b"41\n" == (folder.path / ".version").read_bytes()
-    (kept,) = (folder.path / ".meta" / ".lost+found").iterdir()
-    assert held == kept.read_bytes()
-
-
-@pytest.mark.parametrize("version", [-1, 10**18])
-def test_a_wrong_number_is_refused(folder: Folder, version: int) -> None:
-    """Before anything is touched."""
-    with pytest.raises(ValueError, match="a version is"):
-        folder.version = version
-    assert not folder.path.exists()
 
 
 # -- locks

@@ -1,0 +1,22 @@
+"""What tests of folders share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from mdirclient import Folder, Header
+
+
+def header(number: int, name: str | None = None, content: bytes | None = None) -> Header:
+    """The header of an entry; with size and digest if the content is given."""
+    fields = [("url", f"mdir:{number}@x.org/1"), ("content-type", "text/plain; charset=utf-8")]
+    fields += [("suggested-name", name)] if name is not None else []
+    if content is not None:
+        fields += [("size", str(len(content))), ("sha256", hashlib.sha256(content).hexdigest())]
+    return Header(fields)
+
+
+def names(folder: Folder) -> list[str]:
+    """The visible files."""
+    return sorted(name for name in os.listdir(folder.path) if not name.startswith("."))
