@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from mdirclient import Folder
+from mdirclient import Folder, Origin
 from mdirclient.errors import VersionFormatError
+from mdirclient.folder.index import GRAIN_NS
+from mdirclient.folder.journal import Journal
 from tests.folders import header, names
 
 
