@@ -140,18 +140,20 @@ def _user_data_directory() -> str:
 
 
 def _read_file(path: str, *, is_needed: bool = True) -> dict[str, str]:
-    import tomllib  # only where there is a file
-
     try:
         with open(path, "rb") as file:
-            values = tomllib.load(file)
+            data = file.read()
     except (FileNotFoundError, NotADirectoryError) as error:
         if not is_needed:
             raise
         raise SettingsError("settings", path, "there is no such file") from error
     except OSError as error:
         raise SettingsError("settings", path, f"cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    import tomllib  # only where there is a file
+
+    try:
+        values = tomllib.loads(data.decode())
+    except ValueError as error:  # of UTF-8 or of TOML
         raise SettingsError("settings", path, f"is not TOML: {error}") from error
     for name, value in values.items():
         if name not in _BY_NAME:
