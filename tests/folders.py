@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 
@@ -20,3 +21,12 @@ def header(number: int, name: str | None = None, content: bytes | None = None) -
 def names(folder: Folder) -> list[str]:
     """The visible files."""
     return sorted(name for name in os.listdir(folder.path) if not name.startswith("."))
+
+
+def refuse_link(source: str, target: str, **_: bool) -> None:
+    """link(2) of a file system without hard links, in the order in which Linux looks."""
+    if not os.path.lexists(source):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", source)
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, "File exists", target)
+    raise PermissionError(errno.EPERM, "Operation not permitted", source)

@@ -48,9 +48,8 @@ def _reserve_and_replace(staged: Path, path: Path) -> None:
         raise
 
 
-def has_hard_links(path: Path) -> bool:
-    """Whether a file can have a second name, tried beside it."""
-    probe = f"{os.fspath(path)}.link"
+def has_hard_links(path: Path, probe: Path) -> bool:
+    """Whether a file can have a second name, tried with the free name `probe`."""
     try:
         os.link(path, probe, follow_symlinks=False)
     except OSError as error:

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Final
 
 from mdirclient.cli import exits
-from mdirclient.cli.arguments import Parser, UsageError, add_config, run, say, settings_of
+from mdirclient.cli.arguments import Parser, add_config, run, say, settings_of
 
 PROGRAM: Final = "mdir-smtp"
 _CHUNK: Final = 1 << 16
@@ -36,7 +36,10 @@ def script() -> int:
         return main()
     # Measured: collecting garbage and tearing down modules take a fifth of a small delivery.
     gc.disable()
-    status = main()
+    try:
+        status = main()
+    except BaseException:  # noqa: BLE001 - a signal between two lines
+        status = exits.TEMPORARY
     _on_signals(signal.SIG_IGN)
     # Everything is durable, closed and flushed; modules need no farewell.
     os._exit(status)
@@ -156,9 +159,8 @@ def _deliver_safely(words: list[str]) -> int:
         return _deliver(command.parse_args(_joined(words)))
     except SystemExit:  # --help
         return exits.OK
-    except UsageError as error:
-        reason = str(error)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the MTA keeps the mail
+        _on_signals(signal.SIG_IGN)
         reason = str(error) or type(error).__name__
     # One line, and never one that begins with a status code: Postfix would believe it.
     say(f"{PROGRAM} deliver: {' '.join(reason.split())}; the mail was not taken, try again later")

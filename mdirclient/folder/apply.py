@@ -168,10 +168,12 @@ class Applier:
 
     def _publish(self, staged: str, path: str) -> bool:
         """Publish, or find that it was done; False if something else has the name."""
+        if self._is_recovery and not os.path.lexists(staged):
+            return True  # done before the crash, without hard links
         try:
             _fs.publish(staged, path)
         except FileExistsError:
-            if _is_same_file(staged, path) or not os.path.lexists(staged):
+            if _is_same_file(staged, path):
                 return True
             if not self._is_reservation(staged, path):
                 return False
@@ -181,7 +183,8 @@ class Applier:
     def _is_reservation(self, staged: str, path: str) -> bool:
         """Whether an empty file is what a crash left of a publication without hard links."""
         is_empty = os.lstat(path).st_size == 0 and os.path.isfile(path)
-        return self._is_recovery and is_empty and not _fs.has_hard_links(staged)
+        probe = self._stage(os.urandom(8).hex())
+        return self._is_recovery and is_empty and not _fs.has_hard_links(staged, probe)
 
     def _keep_foreign(self, step: Step) -> None:
         """Move a content that a person has changed to `.lost+found`, durably."""
@@ -189,8 +192,11 @@ class Applier:
         if stamp_of(path) not in ("", step.stamp):
             self._make(self._layout.lost_and_found)
             kept = os.path.join(self._layout.lost_and_found, f"{step.staged}-{step.name}")
-            if not _is_same_file(path, kept):
+            try:
                 _fs.publish(path, kept)
+            except FileExistsError:
+                # The name is ours alone: what has it is what a crash left of this.
+                _fs.replace_with(path, kept)
             self._sync(self._layout.lost_and_found)
             _fs.remove(path)
 

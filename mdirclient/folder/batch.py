@@ -16,13 +16,14 @@ from mdirclient.folder.apply import staged_header
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.origin import Origin
 from mdirclient.folder.request import Add, Pend, Remove, Rename, Replace, Request
-from mdirclient.header import MAX_FIELDS, Header
+from mdirclient.header import Header
 from mdirclient.interfaces import URL, Content
 from mdirclient.url import PartURL
 
 if TYPE_CHECKING:
     from typing import Self
 
+_MAX_REASON: Final = 1000
 #: In a pending header: why the content could not be had.
 PENDING_REASON: Final = "pending-reason"
 
@@ -113,8 +114,11 @@ class Batch:
         """Note an entry whose content could not be had, to try it again later."""
         url = _url(header)
         self._check_free(url)
-        # A header that is full has no room for the reason; the entry counts for more.
-        noted = header.replace(PENDING_REASON, reason) if len(header) < MAX_FIELDS else header
+        text = reason[:_MAX_REASON].encode("utf-8", "replace").decode()
+        try:
+            noted = header.replace(PENDING_REASON, text)
+        except HeaderError:
+            noted = header  # it is full; the entry counts for more than the reason
         self.requests[url] = Pend(self._stage(noted, None))
 
     def count(self, counted: Counted) -> None:

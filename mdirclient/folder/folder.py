@@ -215,14 +215,19 @@ class Folder:
         Raises:
             CounterMovedError: the batch counts, and somebody else has counted meanwhile.
         """
-        is_needed = False  # by a journal that was recorded and not finished
+        is_needed = False  # what is staged, by a journal that may be there
         try:
             with self._locked() as lock:
                 journal = self._plan(batch)
                 if journal:
                     applier = self._applier()
-                    self._record(applier, journal)
                     is_needed = True
+                    try:
+                        self._record(applier, journal)
+                    except BaseException:
+                        self._forget_record()
+                        is_needed = False
+                        raise
                     self._note(applier.run(journal))
                     is_needed = False
                     lock.advance()
@@ -314,12 +319,14 @@ class Folder:
     def _record(self, applier: Applier, journal: Journal) -> None:
         if self._durable:
             _fs.sync_directory(self._layout.stage)
-        try:
-            applier.record(journal)
-        except BaseException:
-            # It may be there without being durable. Nothing it says has happened.
-            _fs.remove(self._layout.journal)
-            raise
+        applier.record(journal)
+
+    def _forget_record(self) -> None:
+        """Take back a journal whose writing failed: it may be there without being durable."""
+        _fs.remove(self._layout.journal)
+        if self._durable:
+            # Crash: what it stages may go only when it is certain that it does not come back.
+            _fs.sync_directory(self._layout.meta)
 
     def _note(self, journal: Journal) -> None:
         """Tell the index what was done."""

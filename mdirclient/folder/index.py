@@ -126,6 +126,8 @@ class Index:
         """All entries that have both files, by name."""
         for _ in range(_SCANS):
             self._read_mended()
+            for item in list(self._items.values()):
+                self._current(item)  # one that was edited may have another url now
             found = [item for item in map(self.known, list(self._items)) if item]
             # Race: what was renamed since the directories were read is under neither name.
             if self._directory_stamps() == self._directories:
@@ -154,7 +156,11 @@ class Index:
 
     def put(self, name: str) -> None:
         """Note that this process has written an entry."""
-        stamp = _header_stamp(os.stat(self._layout.header_of(name)))
+        try:
+            stamp = _header_stamp(os.stat(self._layout.header_of(name)))
+        except FileNotFoundError:
+            self.drop(name)  # a person was faster
+            return
         item = self._read(name, stamp)
         self._by_name[name] = item
         self._files.add(name)
@@ -170,10 +176,6 @@ class Index:
         if not os.path.lexists(self._layout.content_of(name)):
             self._files.discard(name)
             self._folds.discard(fold(name))
-
-    def free(self, name: str) -> None:
-        """Note that a name will be free when something else takes it."""
-        self._folds.discard(fold(name))
 
     def forget(self) -> None:
         """Note that the directories may be in any state."""

@@ -55,8 +55,8 @@ class Planner:
             return
         if orphan := self._index.orphan(url):
             # A person removed the file and left its header: the entry comes back as a whole.
-            self._steps.append(Step("remove", orphan.name, url=str(url)))
-            self._index.free(orphan.name)
+            self._steps.append(Step("replace", orphan.name, staged, has_content=True))
+            return
         name = self._index.choose_name(_wanted_name(url, header))
         self._steps.append(Step("add", name, staged))
 

@@ -11,7 +11,8 @@ from typing import Final
 from mdirclient.mail.charset import decode_raw
 
 # Within a field only folds end lines; another CR is a character like any.
-FOLDS = re.compile(rb"\r*\n|\r(?=[ \t])")
+# Linear: of a run of CRs only the first begins a match.
+FOLDS = re.compile(rb"(?<!\r)\r*\n|\r(?=[ \t])")
 _MAX_MEDIA_TYPE: Final = 255
 _WORD_CHARS = r"[!#$&^_.+\-A-Za-z0-9%'*`{|}~]"
 _FIRST_WORD = re.compile(rf"{_WORD_CHARS}+")

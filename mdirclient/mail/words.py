@@ -12,9 +12,17 @@ from mdirclient.mail.charset import decode_charset
 from mdirclient.mail.transfer import decode_base64
 
 _WORD = re.compile(r"=\?([!->@-~]{1,80})\?([bBqQ])\?([^?]*)\?=")
+# In an address field a word holds nothing that delimits there, but for pairs of parentheses,
+# which mailers forget to encode: what another program reads as addresses stays just that.
+_TEXT = r'[^?<>@",;:()\\]*'
+_ADDRESS_WORD = rf"(=\?[!->@-~]{{1,80}}\?[bBqQ]\?{_TEXT}(?:\({_TEXT}\){_TEXT})*\?=)"
 # Linear: what is open matches to the end, so it is not tried again from inside.
-_OUTSIDE = re.compile(rf'({_WORD.pattern})|\\.|"(?:[^"\\]|\\.)*"?|<[^>]*>?|\(', re.DOTALL)
-_IN_COMMENT = re.compile(rf"({_WORD.pattern})|\\.|[()]", re.DOTALL)
+_QUOTED = r'"(?:[^"\\]|\\.)*'
+_OUTSIDE = re.compile(
+    rf'{_ADDRESS_WORD}|\\.|{_QUOTED}(?P<closed>")?|<(?:{_QUOTED}"?|[^>"])*>?|\(', re.DOTALL
+)
+_IN_COMMENT = re.compile(rf"{_ADDRESS_WORD}|\\.|[()]", re.DOTALL)
+_NO_NAME_BEFORE = re.compile(r"[ \t]*[@.]")
 _DELIMITERS = ("", " ", "\t", "(", ")", '"', "<", ">", ",", ";", ":")
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."\x00-\x1f\x7f]')
 _TO_QUOTE = re.compile(r'(["\\])')
@@ -31,6 +39,7 @@ def decode_address_words(text: str) -> str:
     result: list[str] = []
     words: list[str] = []  # encoded words that belong together, and the blanks between them
     depth = position = 0
+    before = ""  # the last character but blanks
 
     def flush() -> None:
         run = "".join(words)
@@ -46,14 +55,16 @@ def decode_address_words(text: str) -> str:
             result.append(between)
         else:
             words.append(between)
-        if match[1] and _is_delimited(text, match, follows_word=bool(words)):
+        before = between.rstrip(" \t")[-1:] or before
+        is_name = before != "@" and not _NO_NAME_BEFORE.match(text, match.end())
+        if match[1] and is_name and _is_delimited(text, match, follows_word=bool(words)):
             words.append(match[0])
         else:
             flush()
-            is_local_part = text[match.end() : match.end() + 1] == "@"
-            is_name = match[0][0] == '"' and not is_local_part
-            result.append(_decode_quoted(match[0]) if is_name else match[0])
+            is_quoted_name = is_name and match[0][0] == '"' and match["closed"]
+            result.append(_decode_quoted(match[0]) if is_quoted_name else match[0])
             depth += {"(": 1, ")": -1}.get(match[0], 0) if depth else match[0] == "("
+        before = match[0][-1]
         position = match.end()
     flush()
     result.append(text[position:])

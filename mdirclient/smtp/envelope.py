@@ -71,18 +71,19 @@ def _recipient(environ: Mapping[str, str]) -> tuple[str, ...]:
         for name in ("LOCAL_PART", "LOCAL")
         if domain and environ.get(name)
     ]
-    spellings.append(environ.get("ORIGINAL_RECIPIENT"))
     if extension := environ.get("EXTENSION"):
-        # With whatever delimiter the MTA knows.
+        # That of the recipient, with whatever delimiter the MTA knows.
         spellings += [_without(extension, spelling) for spelling in spellings if spelling]
+    spellings.append(environ.get("ORIGINAL_RECIPIENT"))
     return tuple(dict.fromkeys(_bare(spelling) for spelling in spellings if spelling))
 
 
 def _without(extension: str, address: str) -> str:
     """An address without the extension of its local part, and the delimiter before that."""
-    local, at, domain = address.rpartition("@")
-    base = local.removesuffix(extension)[:-1] if local.endswith(extension) else local
-    return f"{base}{at}{domain}" if base else address
+    local, at, domain = _bare(address).rpartition("@")
+    base = local.removesuffix(extension)
+    is_extended = base != local and base[1:] and not base[-1].isalnum()
+    return f"{base[:-1]}{at}{domain}" if is_extended else address
 
 
 def _reverse_path(sender: str | None) -> str | None:

@@ -14,6 +14,7 @@ import pytest
 
 from mdirclient import Counted, Folder, Header, Origin
 from tests.crash.ladder import counted, failed_at, killed_at
+from tests.folders import refuse_link
 
 Operation = Callable[[Folder], None]
 
@@ -57,16 +58,34 @@ def apply(folder: Folder) -> None:
         batch.count(Counted(2, folder.version, Origin("id", "epoch", "name"), folder.origin))
 
 
-OPERATIONS = [add, remove, rename, apply]
+def add_again(folder: Folder) -> None:
+    """An entry whose file a person has removed, and its header not."""
+    folder.add(header(1, "a.txt", b"one"), b"one")
 
 
-def prepared(path: Path) -> Folder:
-    """A folder with two entries and version 1."""
+def replace_edited(folder: Folder) -> None:
+    """A content that a person has edited; it goes to lost+found."""
+    with folder.batch() as batch:
+        batch.replace(header(1, "a.txt", b"changed"), b"changed")
+    kept = list(folder.path.glob(".meta/.lost+found/*"))
+    assert EDITED in [path.read_bytes() for path in kept]
+
+
+EDITED = b"edited by hand"
+OPERATIONS = [add, remove, rename, apply, add_again, replace_edited]
+
+
+def prepared(path: Path, operation: Operation) -> Folder:
+    """A folder with two entries and version 1, and what a person did before the operation."""
     folder = Folder(path)
     folder.add(header(1, "a.txt", b"one"), b"one")
     folder.add(header(9, "z.txt", b"nine"), b"nine")
     with folder.batch() as batch:
         batch.count(Counted(1, 0))
+    if operation is add_again:
+        (path / "a.txt").unlink()
+    if operation is replace_edited:
+        (path / "a.txt").write_bytes(EDITED)
     return folder
 
 
@@ -82,29 +101,33 @@ def state(path: Path) -> dict[str, bytes]:
 def check(path: Path) -> None:
     """What a reader may see at any moment, before any recovery."""
     for entry in Folder(path):
-        content = entry.path.read_bytes()
-        assert entry.header["sha256"] in (hashlib.sha256(content).hexdigest(), *REPLACED)
+        found = hashlib.sha256(entry.path.read_bytes()).hexdigest()
+        assert found in (entry.header["sha256"], *REPLACED)
 
 
 #: Of an entry whose header and content are both being replaced a reader may meet one of each.
-REPLACED = [hashlib.sha256(content).hexdigest() for content in (b"one", b"changed")]
+REPLACED = [hashlib.sha256(content).hexdigest() for content in (b"one", b"changed", EDITED)]
 
 
-def check_recovered(path: Path) -> None:
+def check_recovered(path: Path, operation: Operation) -> None:
     """After the next change: pairs only, contents as the headers say, no journal."""
     folder = Folder(path)
     folder.recover()
     visible = {file.name for file in path.iterdir() if not file.name.startswith(".")}
     headers = {file.name for file in (path / ".meta").iterdir() if not file.name.startswith(".")}
-    assert visible == headers
+    # What a person left alone is as it was while nothing has happened.
+    assert headers - visible <= ({"a.txt"} if operation is add_again else set())
+    assert visible <= headers
     assert not (path / ".meta" / ".journal").exists()
     for entry in folder:
-        assert entry.header["sha256"] == hashlib.sha256(entry.path.read_bytes()).hexdigest()
+        content = entry.path.read_bytes()
+        is_edited = operation is replace_edited and content == EDITED
+        assert is_edited or entry.header["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def finished(path: Path, operation: Operation) -> dict[str, bytes]:
     """The state without a crash."""
-    folder = prepared(path)
+    folder = prepared(path, operation)
     operation(folder)
     return state(path)
 
@@ -114,14 +137,14 @@ def each_step(
 ) -> int:
     """Stop at each step, look, recover, do it again; returns how many states were seen."""
     expected = finished(tmp_path / "expected", operation)
-    prepared(tmp_path / "prepared")
+    prepared(tmp_path / "prepared", operation)
     for step in count(1):
         path = tmp_path / "f"
         shutil.copytree(tmp_path / "prepared", path)
         reached = stopped(step, lambda path=path: operation(Folder(path)))  # type: ignore[misc]
         check(path)
         before = Folder(path).version
-        check_recovered(path)
+        check_recovered(path, operation)
         assert before <= Folder(path).version <= 2
         operation(Folder(path))
         assert expected == state(path)
@@ -143,10 +166,7 @@ def test_killed_at_each_step(tmp_path: Path, operation: Operation) -> None:
 def _no_links(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system without hard links, such as FAT."""
 
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse_link)
 
 
 @pytest.mark.usefixtures("_no_links")
@@ -172,7 +192,7 @@ def test_recovery_killed_at_each_step(tmp_path: Path, operation: Operation, stri
     With a stride not each: another seventh of the steps after each point.
     """
     expected = finished(tmp_path / "expected", operation)
-    prepared(tmp_path / "prepared")
+    prepared(tmp_path / "prepared", operation)
     path = tmp_path / "f"
     states = 0
     for step in count(1):
@@ -180,9 +200,9 @@ def test_recovery_killed_at_each_step(tmp_path: Path, operation: Operation, stri
             shutil.copytree(tmp_path / "prepared", path)
             reached = killed_at(step, lambda: operation(Folder(path)))
             has_work = (path / ".meta" / ".journal").exists()
-            cut = has_work and killed_at(again, lambda: check_recovered(path))
+            cut = has_work and killed_at(again, lambda: check_recovered(path, operation))
             check(path)
-            check_recovered(path)
+            check_recovered(path, operation)
             operation(Folder(path))
             assert expected == state(path)
             shutil.rmtree(path)
@@ -201,7 +221,7 @@ def test_what_is_flushed_before_what(tmp_path: Path) -> None:
     Content and header, `.stage`; the journal and its name; then the pair and its directories;
     then the counter and its name; then the journal goes.
     """
-    folder = prepared(tmp_path / "f")
+    folder = prepared(tmp_path / "f", apply)
     batch = folder.batch()
     batch.add(header(2, "b.txt", b"two"), b"two")
     batch.count(Counted(2, 1))

@@ -263,6 +263,26 @@ def test_certainly_no_such_account(served: World, recipient: str) -> None:
     assert not (served.path / "mdir/store/messages/1@example.org").exists()
 
 
+def test_an_extension_is_no_end_of_a_name(served: World) -> None:
+    """It is cut from the recipient alone, with its delimiter."""
+    served.account("an@machin.com")
+    done = served.run(
+        "mdir-smtp",
+        "deliver",
+        mail=small(1),
+        RECIPIENT="list-a@machin.com",
+        EXTENSION="a",
+        ORIGINAL_RECIPIENT="anna@machin.com",
+    )
+    assert 67 == done.status
+    assert (
+        67
+        == served.run(
+            "mdir-smtp", "deliver", mail=small(1), RECIPIENT="jox@machin.com", EXTENSION="x"
+        ).status
+    )
+
+
 @pytest.mark.parametrize("recipient", ["", "jo", "@machin.com", "jo@", "<>"])
 def test_what_is_no_address_is_temporary(served: World, recipient: str) -> None:
     """An empty expansion in a recipe says nothing about an account."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -22,7 +23,7 @@ from mdirclient.errors import (
     UnknownURLError,
     VersionFormatError,
 )
-from tests.folders import header, names
+from tests.folders import header, names, refuse_link
 
 
 @pytest.fixture
@@ -274,6 +275,14 @@ def test_a_full_header_can_be_pending(folder: Folder) -> None:
     assert [full] == list(folder.pending().values())
 
 
+@pytest.mark.parametrize("reason", ["\ud800", "x" * 9999])
+def test_any_reason_can_be_noted(folder: Folder, reason: str) -> None:
+    """Also one with a path that is no UTF-8, or a long one."""
+    with folder.batch() as batch:
+        batch.pend(header(1, "a"), reason)
+    assert 1 == len(folder.pending())
+
+
 def test_what_was_spoilt_in_pending_is_left_out(folder: Folder) -> None:
     """It stops nothing."""
     with folder.batch() as batch:
@@ -475,14 +484,35 @@ def test_a_name_taken_while_publishing_gets_the_next_suffix(
 
 def test_without_hard_links(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names are reserved instead."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse_link)
     for number in range(3):
         folder.add(header(number, "a.txt"), b"%d" % number)
     folder.rename("mdir:0@x.org/1", "z.txt")
     folder.remove("mdir:1@x.org/1")
     assert ["a (3).txt", "z.txt"] == names(folder)
     assert b"0" == folder.resolve("mdir:0@x.org/1").read_bytes()
+
+
+def test_a_journal_that_could_not_be_flushed_is_taken_back(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Durably, before what it stages goes; else a power cut would bring it back alone."""
+    folder.add(header(1, "a"), b"1")
+    batch = folder.batch()
+    batch.add(header(2, "b"), b"2")
+    batch.count(Counted(7, 0))
+    fsync = os.fsync
+    failing = iter([True, True])
+
+    def fail_once_there_is_a_journal(descriptor: int) -> None:
+        if (folder.path / ".meta" / ".journal").exists() and next(failing, False):
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_once_there_is_a_journal)
+    with pytest.raises(OSError, match="Input/output"):
+        folder.apply(batch)
+    monkeypatch.undo()
+    assert (0, 1) == (folder.version, len(folder))
+    assert not (folder.path / ".meta" / ".journal").exists()
+    assert [] == list((folder.path / ".meta" / ".stage").iterdir())

@@ -165,3 +165,13 @@ def test_a_header_that_was_mended_is_an_entry_again(folder: Folder) -> None:
     path.write_bytes(held)
     assert "mdir:1@x.org/1" in folder
     assert 1 == len(folder)
+
+
+def test_a_url_edited_in_place_is_in_the_next_listing(folder: Folder) -> None:
+    """Under its new url."""
+    folder.add(header(1, "a"), b"1")
+    folder.add(header(2, "b"), b"2")
+    path = folder.path / ".meta" / "a"
+    with path.open("r+b") as file:
+        file.write(path.read_bytes().replace(b"mdir:1@", b"mdir:9@"))
+    assert ["mdir:9@x.org/1", "mdir:2@x.org/1"] == [str(entry.url) for entry in folder]

@@ -58,8 +58,9 @@ def test_text(raw: bytes, expected: str) -> None:
         (b'"=?utf-8?q?a=22b?=" <j@x.org>', '"a\\"b" <j@x.org>'),
         (b"j@x.org (=?utf-8?q?a=29b?=)", "j@x.org (a\\)b)"),
         (b'"Doe, J" <j@x.org>', '"Doe, J" <j@x.org>'),
-        (b"=?utf-8?q?=0D=0ABcc:_z=40x?= <j@x.org>", '"\r\nBcc: z@x" <j@x.org>'),
-        (b'"open =?utf-8?q?a?= <j@x.org>', '"open a <j@x.org>'),
+        (b"=?utf-8?q?=0D=0ABcc=3A_z=40x?= <j@x.org>", '"\r\nBcc: z@x" <j@x.org>'),
+        (b'"open =?utf-8?q?a?= <j@x.org>', '"open =?utf-8?q?a?= <j@x.org>'),
+        (b"Dr. =?utf-8?q?J=C3=B6?= <j@x.org>", "Dr. Jö <j@x.org>"),
         (b"=?utf-8?q?John_(Sales)?= <j@x.org>", '"John (Sales)" <j@x.org>'),
         (b"=?utf-8?q?J?= =?utf-8?q?=C3=B6?= Doe <j@x.org>", "Jö Doe <j@x.org>"),
         (b"=?utf-8?q?J?==?utf-8?q?=C3=B6?= <j@x.org>", "Jö <j@x.org>"),
@@ -86,6 +87,14 @@ def test_addresses(raw: bytes, expected: str) -> None:
         b"=?utf-8?q?=3Cevil=40x.org=3E=2C?= <a@b.org>",
         b"=?utf-8?b?Iiwgb2ggZXZpbEB4Lm9yZywgIg==?= <a@b.org>",
         b"=?utf-8?q?a=5C?= <a@b.org>",
+        b"=?utf-8?q?a <real@x.org>, b?= <other@y.org>",
+        b"=?utf-8?q?a, b?= <other@y.org>",
+        b"=?utf-8?q?a(b?= <other@y.org>",
+        b'<"a>b"@x.org>, =?utf-8?q?c=2C_evil=40x=2Eorg=2C?= <d@e.org>',
+        b'"unclosed =?utf-8?q?=2C_evil=40x=2Eorg=2C?= <d@e.org>',
+        b'"=?utf-8?q?a?=".b@x.org',
+        b"=?utf-8?q?a?= @x.org",
+        b"a@ =?utf-8?q?b?=",
     ],
 )
 def test_addresses_are_the_same_after_decoding(raw: bytes) -> None:
@@ -181,6 +190,7 @@ def test_time_is_linear(unit: str) -> None:
     """64 KiB of anything is read at once."""
     raw = (unit * (65536 // len(unit))).encode()
     for _ in range(3):
+        decode_text(b"\r" * 65536 + b" x")
         parse_parameters(b"x; filename=" + raw)
         parse_parameters(raw)
         decode_text(raw)
