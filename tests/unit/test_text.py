@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from email.utils import getaddresses
+
 import pytest
 
 from mdirclient.mail.charset import decode_charset
@@ -99,11 +102,16 @@ def test_addresses(raw: bytes, expected: str) -> None:
 )
 def test_addresses_are_the_same_after_decoding(raw: bytes) -> None:
     """Held against the stdlib's parser, which does not decode either."""
-    from email.utils import getaddresses
+    assert stdlib_addresses(raw.decode()) == stdlib_addresses(decode_addresses(raw))
 
-    before = [address for _, address in getaddresses([raw.decode()])]
-    after = [address for _, address in getaddresses([decode_addresses(raw)])]
-    assert before == after
+
+def stdlib_addresses(text: str) -> list[str]:
+    """What `getaddresses` reads, without the check that newer Pythons make before it (an odd
+    number of quotes in a comment empties their answer).
+    """
+    has_check = "strict" in inspect.signature(getaddresses).parameters
+    options = {"strict": False} if has_check else {}
+    return [address for _, address in getaddresses([text], **options)]
 
 
 @pytest.mark.parametrize(
