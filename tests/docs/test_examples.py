@@ -16,6 +16,7 @@ import mdirclient
 from mdirclient.cli import exits, mdir, smtp
 from mdirclient.cli.arguments import Parser
 from mdirclient.settings import SETTINGS
+from tests.mails import two_photos
 from tests.system.commands import SCRIPTS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -154,3 +155,36 @@ def test_every_page_is_in_the_contents() -> None:
     for page in PAGES:
         if page.name != "index.md":
             assert page.stem in contents, page
+
+
+def readme_blocks(wanted: str) -> list[str]:
+    """The README's blocks in a language."""
+    return [text for language, text, _ in blocks(DOCS.parent / "README.md") if language == wanted]
+
+
+def test_readme_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the account that it names, in a person's own data directory."""
+    monkeypatch.chdir(tmp_path)
+    with mdirclient.connect() as mdird:
+        account = "SMTP/Accounts/jojolapin@machin.com"
+        mdirclient.make_folder(mdird, account)
+        for header in mdird.store.add(two_photos()).headers():
+            mdird.put(account, header)
+    (code,) = [
+        text for language, text, _ in blocks(DOCS.parent / "README.md") if language == "python"
+    ]
+    exec(compile(code, "README.md", "exec"), {})
+    expected = ["photos@example.org-1.txt", "photo.jpg", "photo (2).jpg"]
+    assert f"Été 2026 {expected}\n" == capsys.readouterr().out
+
+
+def test_readme_names_the_commands_that_ci_runs() -> None:
+    """The README's two commands, and nothing else, decide."""
+    (readme,) = [
+        text for language, text, _ in blocks(DOCS.parent / "README.md") if language == "sh"
+    ]
+    named = [line.partition("#")[0].strip() for line in readme.splitlines()]
+    run = (DOCS.parent / ".ci" / "run").read_text().splitlines()
+    assert named == [line for line in run if line.startswith("sh ")]
