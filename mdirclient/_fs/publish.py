@@ -58,18 +58,6 @@ def has_hard_links(path: Path, probe: Path) -> bool:
     return True
 
 
-def move(source: Path, target: Path) -> None:
-    """Rename a file, never overwriting. Not durable yet.
-
-    Crash: the file has the old name, both or the new one.
-
-    Raises:
-        FileExistsError: something has the target name already.
-    """
-    publish(source, target)
-    remove(source)
-
-
 def publish_directory(staged: Path, path: Path) -> bool:
     """Rename a staged directory that has something in it; False if `path` is there already.
 

@@ -71,7 +71,6 @@ class Index:
         self._items: dict[PartURL, Item] = {}
         self._by_name: dict[str, Item | None] = {}
         self._unreadable: dict[str, Stamp] = {}
-        self._files: set[str] = set()
         self._folds: set[str] = set()
         self._suffixes: dict[str, int] = {}
         self._directories: tuple[int, int] | None = None
@@ -163,7 +162,6 @@ class Index:
             return
         item = self._read(name, stamp)
         self._by_name[name] = item
-        self._files.add(name)
         self._take(name)
         if item:
             self._items[item.url] = item
@@ -174,7 +172,6 @@ class Index:
         if item and self._items.get(item.url) == item:
             del self._items[item.url]
         if not os.path.lexists(self._layout.content_of(name)):
-            self._files.discard(name)
             self._folds.discard(fold(name))
 
     def forget(self) -> None:
@@ -234,7 +231,7 @@ class Index:
         known, self._by_name = self._by_name, {}
         self._unreadable = {}
         self._items = {}
-        self._files = {name for name, _ in self._listed(self._layout.path)}
+        files = {name for name, _ in self._listed(self._layout.path)}
         self._folds = set()
         self._suffixes = {}
         for name, stamp in sorted(self._listed(self._layout.meta)):
@@ -242,12 +239,12 @@ class Index:
             if item is None or item.is_racy or item.stamp != stamp:
                 item = self._read(name, stamp)
             self._by_name[name] = item
-            # Of two headers with one url the one that has its file counts.
-            if item and (item.url not in self._items or item.name in self._files):
-                self._items.setdefault(item.url, item)
-                if self._items[item.url].name not in self._files:
+            if item:
+                # Of two headers with one url the one that has its file counts.
+                held = self._items.get(item.url)
+                if held is None or held.name not in files:
                     self._items[item.url] = item
-        for name in self._files | self._by_name.keys():
+        for name in files | self._by_name.keys():
             self._take(name)
 
     def _take(self, name: str) -> None:

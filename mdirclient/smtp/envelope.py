@@ -12,9 +12,9 @@ from typing import Final
 import attrs
 
 _CLIENT: Final = {
-    "client_address": ("CLIENT_ADDRESS",),
-    "client_name": ("CLIENT_HOSTNAME",),
-    "helo": ("CLIENT_HELO",),
+    "client_address": "CLIENT_ADDRESS",
+    "client_name": "CLIENT_HOSTNAME",
+    "helo": "CLIENT_HELO",
 }
 #: Characters of a value that are kept; RFC 5321 §4.5.3.1.3 allows 256 for a path.
 MAX_VALUE: Final = 4096
@@ -53,8 +53,8 @@ def read_envelope(
     given = tuple((_bare(address),) for address in recipients)
     found = _recipient(environ)
     client = {
-        field: next((_text(environ[name]) for name in names if environ.get(name)), None)
-        for field, names in _CLIENT.items()
+        field: _text(environ[name]) if environ.get(name) else None
+        for field, name in _CLIENT.items()
     }
     return Envelope(
         _reverse_path(sender if sender is not None else environ.get("SENDER")),

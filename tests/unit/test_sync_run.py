@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from mdirclient import Folder, Header, Mdird, connect, make_folder, sync
+from mdirclient import Folder, Header, Mdird, Patch, Subscription, connect, make_folder, sync
 from mdirclient.errors import CounterMovedError, TransportError
 from mdirclient.settings import file_url
 from tests.mails import small
@@ -40,16 +40,16 @@ def urls(folder: Folder) -> set[str]:
     return {str(entry.url) for entry in folder}
 
 
-def meanwhile(mdird: Mdird, monkeypatch: pytest.MonkeyPatch, action: object) -> None:
+def meanwhile(mdird: Mdird, monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
     """Do something once, after a sync has subscribed and before it applies."""
     from mdirclient.sync import run
 
     collect = run._collect
 
-    def collected(subscription: object) -> object:
+    def collected(subscription: Subscription) -> tuple[list[Patch], int]:
         monkeypatch.setattr(run, "_collect", collect)
-        found = collect(subscription)  # type: ignore[arg-type]
-        action()  # type: ignore[operator]
+        found = collect(subscription)
+        action()
         return found
 
     monkeypatch.setattr(run, "_collect", collected)
@@ -101,9 +101,9 @@ def test_a_counter_that_never_stands_still_is_an_error(
     put(mdird, 1)
     collect = run._collect
 
-    def moved(subscription: object) -> object:
+    def moved(subscription: Subscription) -> tuple[list[Patch], int]:
         folder.version += 1
-        return collect(subscription)  # type: ignore[arg-type]
+        return collect(subscription)
 
     monkeypatch.setattr(run, "_collect", moved)
     with pytest.raises(CounterMovedError):
