@@ -6,31 +6,42 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 #: Seconds that one statement waits for another process.
 _RETRY_WAIT = 0.01
 
 
+#: As the path of a database that ends with its connection.
+MEMORY: Final = ":memory:"
+
+
 def connect(
-    path: str, migrations: Sequence[str], *, timeout: float, create: bool
+    path: str, migrations: Sequence[str], *, timeout: float, create: bool, durable: bool = True
 ) -> sqlite3.Connection:
-    """Open a database in WAL mode; a committed transaction is durable (synchronous=FULL).
+    """Open a database in WAL mode.
 
     Args:
-        path: the file.
+        path: the file, or `MEMORY`.
         migrations: scripts; `PRAGMA user_version` tells how many were applied.
         timeout: seconds to wait for other processes.
         create: whether a missing file is made.
+        durable: a committed transaction survives a power cut (synchronous=FULL). Else the
+            last ones may be gone after it, each as a whole (NORMAL).
 
     Raises:
         sqlite3.Error: not a database, or of a newer version, or busy for too long.
     """
     uri = "file:" + _quoted(path) + ("?mode=rwc" if create else "?mode=rw")
     connection = sqlite3.connect(
-        uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
+        MEMORY if path == MEMORY else uri,
+        uri=path != MEMORY,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
     )
     try:
-        _set_up(connection, timeout)
+        _set_up(connection, timeout, "FULL" if durable else "NORMAL")
         _migrate(connection, migrations)
     except BaseException:
         connection.close()
@@ -38,7 +49,7 @@ def connect(
     return connection
 
 
-def _set_up(connection: sqlite3.Connection, timeout: float) -> None:
+def _set_up(connection: sqlite3.Connection, timeout: float, synchronous: str) -> None:
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -49,7 +60,7 @@ def _set_up(connection: sqlite3.Connection, timeout: float) -> None:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                 raise
             time.sleep(_RETRY_WAIT)
-    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("PRAGMA foreign_keys=ON")
 
 

@@ -4,8 +4,8 @@ Writing, publishing without overwriting, locking and flushing, each with what is
 on return and what a crash leaves. Errors of the disk pass unchanged as `OSError`.
 """
 
-from mdirclient._fs.flush import sync_directory, sync_file
-from mdirclient._fs.lock import LockFile, lock, read_generation
+from mdirclient._fs.flush import Group, has_syncfs, sync_directory, sync_file
+from mdirclient._fs.lock import is_abandoned, lock
 from mdirclient._fs.probe import filesystem_type, is_network_filesystem
 from mdirclient._fs.publish import (
     has_hard_links,
@@ -17,28 +17,36 @@ from mdirclient._fs.publish import (
     remove_tree,
     sweep,
 )
-from mdirclient._fs.read import chunks
+from mdirclient._fs.read import chunks, read_file
+from mdirclient._fs.times import Stamp, grain_ns, is_older, mark, stamp_of
 from mdirclient._fs.write import NewFile, create, replace, replace_with, spool
 
 __all__ = [
-    "LockFile",
+    "Group",
     "NewFile",
+    "Stamp",
     "chunks",
     "create",
     "filesystem_type",
+    "grain_ns",
     "has_hard_links",
+    "has_syncfs",
+    "is_abandoned",
     "is_network_filesystem",
+    "is_older",
     "lock",
     "make_directories",
     "make_directory",
+    "mark",
     "publish",
     "publish_directory",
-    "read_generation",
+    "read_file",
     "remove",
     "remove_tree",
     "replace",
     "replace_with",
     "spool",
+    "stamp_of",
     "sweep",
     "sync_directory",
     "sync_file",

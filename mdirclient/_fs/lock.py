@@ -6,39 +6,22 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from typing import Final
 
 from mdirclient.errors import LockTimeoutError
 
-_FIRST_WAIT = 0.001
-_LONGEST_WAIT = 0.050
-
-
-class LockFile:
-    """A held lock. `generation` counts the changes made under it, by any process."""
-
-    def __init__(self, descriptor: int, generation: int) -> None:
-        self._descriptor = descriptor
-        self.generation = generation
-
-    def advance(self) -> None:
-        """Count a change, so that other processes know that theirs was not the last."""
-        self.generation += 1
-        self.note(self.generation)
-
-    def note(self, generation: int) -> None:
-        """Write who holds the lock: `pid host generation`. To inform; not durable."""
-        host = os.uname().nodename if hasattr(os, "uname") else "localhost"
-        line = f"{os.getpid()} {host} {generation}\n".encode()
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.write(self._descriptor, line.ljust(_RECORD))
-
-
-_RECORD = 320
+_FIRST_WAIT: Final = 0.001
+_LONGEST_WAIT: Final = 0.050
+#: The file has always this length, so that a shorter line leaves nothing of a longer one.
+_RECORD: Final = 320
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 @contextlib.contextmanager
-def lock(path: str | os.PathLike[str], *, timeout: float) -> Iterator[LockFile]:
+def lock(path: str | os.PathLike[str], *, timeout: float) -> Iterator[None]:
     """Hold the exclusive lock on a file, which is made if missing and never removed.
+
+    While it is held the file says by whom: `pid host`.
 
     Args:
         path: the lock file.
@@ -49,7 +32,7 @@ def lock(path: str | os.PathLike[str], *, timeout: float) -> Iterator[LockFile]:
     """
     import portalocker  # 100 ms to import; only writers of folders need it
 
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, _FLAGS, 0o666)
     try:
         deadline = time.monotonic() + timeout
         wait = _FIRST_WAIT
@@ -61,34 +44,51 @@ def lock(path: str | os.PathLike[str], *, timeout: float) -> Iterator[LockFile]:
                 break
             except portalocker.exceptions.AlreadyLocked:
                 if time.monotonic() >= deadline:
-                    holder = _read(descriptor)[0]
-                    raise LockTimeoutError(os.fspath(path), timeout, holder) from None
+                    raise LockTimeoutError(os.fspath(path), timeout, _holder(descriptor)) from None
             time.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT)
-        held = LockFile(descriptor, _read(descriptor)[1])
-        held.note(held.generation)
-        yield held
+        _note(descriptor, f"{os.getpid()} {_host()}\n")
+        try:
+            yield
+        finally:
+            _note(descriptor, "\n")
     finally:
         # Closing releases; an explicit unlock before it would add nothing.
         os.close(descriptor)
 
 
-def read_generation(path: str | os.PathLike[str]) -> int | None:
-    """The generation in a lock file, read without the lock; None if it is not there."""
+def is_abandoned(path: str | os.PathLike[str]) -> bool:
+    """Whether nobody holds the lock, or a process that has ended; a hint, read without it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+        with open(path, "rb") as file:
+            words = file.read(_RECORD).decode(errors="replace").split()
+    except OSError:
+        return True
+    if len(words) < 2:
+        return True
+    if words[1] != _host() or not words[0].isdecimal():
+        return False
     try:
-        return _read(descriptor)[1]
-    finally:
-        os.close(descriptor)
+        os.kill(int(words[0]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
-def _read(descriptor: int) -> tuple[str, int]:
-    """(holder for a person, generation) of a lock file, which may be new or damaged."""
+def _host() -> str:
+    return os.uname().nodename if hasattr(os, "uname") else "localhost"
+
+
+def _note(descriptor: int, line: str) -> None:
+    """Write who holds the lock. To inform; not durable."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, line.encode().ljust(_RECORD))
+
+
+def _holder(descriptor: int) -> str:
+    """The holder for a person, from a lock file which may be new or damaged."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     words = os.read(descriptor, _RECORD).decode(errors="replace").split()
-    if len(words) != 3 or not words[2].isdecimal():
-        return "an unknown process", 0
-    return f"process {words[0]} on {words[1]}", int(words[2])
+    return f"process {words[0]} on {words[1]}" if len(words) >= 2 else "an unknown process"

@@ -1,12 +1,24 @@
-"""Reading a content in pieces, whatever form it is given in. Writes nothing."""
+"""Reading files, whatever a stranger or a person put in their place. Writes nothing."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from typing import IO, Final
 
+from mdirclient._fs.times import Stamp, stamp_of
+
 CHUNK: Final = 1 << 20
+#: A symbolic link is not followed and a pipe is not waited for.
+_READ: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 
 
 def chunks(content: bytes | os.PathLike[str] | IO[bytes]) -> Iterator[bytes]:
@@ -19,3 +31,34 @@ def chunks(content: bytes | os.PathLike[str] | IO[bytes]) -> Iterator[bytes]:
     else:
         while chunk := content.read(CHUNK):
             yield chunk
+
+
+def read_file(path: str, limit: int) -> tuple[bytes, Stamp]:
+    """A small file of ours and its stamp, both of one moment.
+
+    Args:
+        path: of the file.
+        limit: at most this many bytes and one more are read.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file: a directory, a symbolic link.
+    """
+    descriptor = os.open(path, _READ)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        # Race: what is written while it is read shows in the stamp, or comes after it.
+        return _read(descriptor, min(status.st_size, limit) + 1), stamp_of(status)
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    data = os.read(descriptor, size)
+    # Nearly always everything has come by now.
+    while data and len(data) < size and (more := os.read(descriptor, size - len(data))):
+        data += more
+    return data

@@ -6,7 +6,8 @@ import os
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
-from mdirclient._fs.flush import sync_directory, sync_file
+from mdirclient._fs.flush import Group, sync_directory, sync_file
+from mdirclient._fs.times import mark
 
 if TYPE_CHECKING:
     from typing import Self
@@ -23,13 +24,21 @@ class NewFile:
 
     Leaving the context without `close` having been called removes the file.
 
+    Args:
+        path: of the file.
+        durable: whether `close` flushes.
+        group: flushes the file instead, later, with others.
+
     Raises:
         FileExistsError: something has the name already, be it a dangling symbolic link.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, durable: bool = True) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, durable: bool = True, group: Group | None = None
+    ) -> None:
         self.path = os.fspath(path)
         self._durable = durable
+        self._group = group
         self._descriptor: int | None = os.open(self.path, _NEW | _BINARY | _NO_FOLLOW, 0o666)
 
     def write(self, data: bytes | memoryview) -> None:
@@ -40,9 +49,20 @@ class NewFile:
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
 
+    def mark(self) -> int | None:
+        """Give the file, written whole, a time that only we can have set (see `times.mark`)."""
+        return None if self._descriptor is None else mark(self._descriptor)
+
     def close(self) -> None:
-        """Close the file; its content is durable on return (its name is not yet)."""
+        """Close the file; its content is durable on return (its name is not yet).
+
+        With a group it is durable when the group is flushed.
+        """
         if self._descriptor is None:
+            return
+        if self._group:
+            descriptor, self._descriptor = self._descriptor, None
+            self._group.add(descriptor)
             return
         try:
             if self._durable:

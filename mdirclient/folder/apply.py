@@ -14,7 +14,6 @@ import attrs
 from mdirclient import _fs
 from mdirclient.errors import FormatError, VersionFormatError
 from mdirclient.folder.entry import Layout
-from mdirclient.folder.index import stamp_of
 from mdirclient.folder.journal import Action, Journal, Step
 from mdirclient.folder.version import MAX_READ, parse_version, version_to_bytes
 from mdirclient.header import Header
@@ -50,6 +49,14 @@ class Applier:
         self._choose_name = choose_name
         self._durable = durable
         self._is_recovery = is_recovery
+        self._actions: dict[Action, Callable[[Step], Step]] = {
+            "add": self._add,
+            "replace": self._replace_entry,
+            "remove": self._remove,
+            "rename": self._rename,
+            "pend": self._pend,
+            "unpend": self._unpend,
+        }
 
     def record(self, journal: Journal) -> None:
         """Write the journal; durable on return. What it stages must be durable before.
@@ -98,15 +105,7 @@ class Applier:
     # -- the steps: each returns itself when it is done, or what to do in its place
 
     def _apply(self, step: Step) -> Step:
-        actions: dict[Action, Callable[[Step], Step]] = {
-            "add": self._add,
-            "replace": self._replace_entry,
-            "remove": self._remove,
-            "rename": self._rename,
-            "pend": self._pend,
-            "unpend": self._unpend,
-        }
-        return actions[step.action](step)
+        return self._actions[step.action](step)
 
     def _add(self, step: Step) -> Step:
         content, header = self._stage(step.staged), self._stage(staged_header(step.staged))
@@ -252,6 +251,18 @@ class Applier:
 
     def _header(self, step: Step) -> str:
         return self._layout.header_of(step.name)
+
+
+def stamp_of(path: str) -> str:
+    """What a physical file looks like, as text for the journal; empty if it is not there.
+
+    Links made and removed by the journal itself do not count, so ctime is left out.
+    """
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return ""
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
 def read_version(layout: Layout) -> int:

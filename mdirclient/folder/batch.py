@@ -63,6 +63,8 @@ class Batch:
         self._durable = durable
         self._prefix = os.urandom(8).hex()
         self._number = 0
+        self._group = _fs.Group(layout.stage) if durable else None
+        self._written: dict[str, tuple[Header, int | None]] = {}
         self.requests: dict[PartURL, Request] = {}
         self.counted: Counted | None = None
 
@@ -139,7 +141,10 @@ class Batch:
             if content is not None:
                 self._write_content(self._path(staged), header, content)
             path = staged_header(self._path(staged))
-            _fs.create(path, header.to_bytes(), durable=self._durable)
+            with _fs.NewFile(path, durable=self._durable, group=self._group) as file:
+                file.write(header.to_bytes())
+                self._written[staged] = header, file.mark()
+                file.close()
         except BaseException:
             self._unstage(staged)
             raise
@@ -148,7 +153,7 @@ class Batch:
     def _write_content(self, path: str, header: Header, content: Content) -> None:
         digest = hashlib.sha256()
         size = 0
-        with _fs.NewFile(path, durable=self._durable) as file:
+        with _fs.NewFile(path, durable=self._durable, group=self._group) as file:
             for chunk in _fs.chunks(content):
                 digest.update(chunk)
                 size += len(chunk)
@@ -167,8 +172,19 @@ class Batch:
     def _path(self, staged: str) -> str:
         return os.path.join(self._layout.stage, staged)
 
+    def flush(self) -> None:
+        """Make what was staged durable."""
+        if self._group and self._number:
+            self._group.flush()
+
+    def written(self, staged: str) -> tuple[Header | None, int | None]:
+        """The header that was staged under a name, and the time that its file was given."""
+        return self._written.get(staged, (None, None))
+
     def discard(self) -> None:
         """Remove what was staged."""
+        if self._group:
+            self._group.close()
         for request in self.requests.values():
             if isinstance(request, (Add, Replace, Pend)):
                 self._unstage(request.staged)

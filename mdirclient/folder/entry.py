@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,62 +45,44 @@ class Message:
 
 
 def group(entries: Iterable[Entry]) -> Iterator[Message]:
-    """Entries grouped by anchor, in the order of the first one of each."""
-    groups: dict[PartURL, list[Entry]] = {}
-    for entry in entries:
-        groups.setdefault(_anchor(entry), []).append(entry)
-    for parts in groups.values():
-        parts.sort(key=lambda entry: entry.url.part)
+    """Entries that come in the order of their anchors, one message each."""
+    for _, found in itertools.groupby(entries, lambda e: anchor_of(e.url, e.header)):
+        parts = sorted(found, key=lambda entry: entry.url.part)
         yield Message(parts[0], tuple(parts))
 
 
-def _anchor(entry: Entry) -> PartURL:
+def anchor_of(url: PartURL, header: Header) -> PartURL:
+    """What keeps the parts of a message together; without a usable `anchor` it is part 1."""
     try:
-        return PartURL.parse(entry.header.get("anchor") or entry.url.anchor)
+        return PartURL.parse(header.get("anchor") or url.anchor)
     except PartURLError:
-        return entry.url.anchor
+        return url.anchor
 
 
-@attrs.frozen
 class Layout:
-    """Where the folder's own files are. Paths as text: made often, and never taken apart."""
+    """Where the folder's own files are. Paths as text: made often, and never taken apart.
 
-    path: str
+    Args:
+        path: of the folder, absolute.
+    """
 
-    @property
-    def meta(self) -> str:
-        return os.path.join(self.path, ".meta")
-
-    @property
-    def stage(self) -> str:
-        return os.path.join(self.path, ".meta", ".stage")
-
-    @property
-    def lost_and_found(self) -> str:
-        return os.path.join(self.path, ".meta", ".lost+found")
-
-    @property
-    def pending(self) -> str:
-        return os.path.join(self.path, ".meta", ".pending")
-
-    @property
-    def journal(self) -> str:
-        return os.path.join(self.path, ".meta", ".journal")
-
-    @property
-    def origin(self) -> str:
-        return os.path.join(self.path, ".meta", ".origin")
-
-    @property
-    def lock(self) -> str:
-        return os.path.join(self.path, ".meta", ".lock")
-
-    @property
-    def version(self) -> str:
-        return os.path.join(self.path, ".version")
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.meta = os.path.join(path, ".meta")
+        self.version = os.path.join(path, ".version")
+        self.stage = os.path.join(self.meta, ".stage")
+        self.lost_and_found = os.path.join(self.meta, ".lost+found")
+        self.pending = os.path.join(self.meta, ".pending")
+        self.journal = os.path.join(self.meta, ".journal")
+        self.origin = os.path.join(self.meta, ".origin")
+        self.lock = os.path.join(self.meta, ".lock")
+        self._contents = os.path.join(path, "")
+        self._headers = os.path.join(self.meta, "")
 
     def content_of(self, name: str) -> str:
-        return os.path.join(self.path, name)
+        """The physical file of an entry."""
+        return self._contents + name
 
     def header_of(self, name: str) -> str:
-        return os.path.join(self.path, ".meta", name)
+        """The header of an entry."""
+        return self._headers + name

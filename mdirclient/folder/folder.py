@@ -25,10 +25,11 @@ from mdirclient.errors import (
 from mdirclient.folder.apply import Applier, read_journal, read_version
 from mdirclient.folder.batch import Batch
 from mdirclient.folder.entry import Entry, Layout, Message, group
-from mdirclient.folder.index import Index, Item
+from mdirclient.folder.index import BY_ANCHOR, BY_NAME, Index, Item
 from mdirclient.folder.journal import Journal
 from mdirclient.folder.origin import Origin
 from mdirclient.folder.plan import Planner
+from mdirclient.folder.scan import Row
 from mdirclient.folder.version import version_to_bytes
 from mdirclient.header import Header
 from mdirclient.interfaces import URL, Content
@@ -88,10 +89,11 @@ class Folder:
     @version.setter
     def version(self, version: int) -> None:
         version_to_bytes(version)  # a wrong number is refused before anything is touched
-        with self._locked():
+        with self._locked() as is_complete:
             applier = self._applier()
             applier.keep_version()
             applier.replace_version(version)
+            self._index.settle((), was_complete=is_complete)
 
     @property
     def origin(self) -> Origin | None:
@@ -122,17 +124,21 @@ class Folder:
 
     def get(self, url: URL) -> Entry | None:
         """The entry with a url, or None."""
+        part_url = PartURL.parse(url)
         with self._guard:
-            item = self._index.find(PartURL.parse(url), self._generation())
+            item = self._index.find(part_url) if self._is_there() else None
         return self._entry(item) if item else None
 
     def resolve(self, url: URL) -> Path:
-        """The physical file of a url.
+        """The physical file of a url, which is there at this moment. O(1).
 
         Raises:
             UnknownURLError: there is none.
         """
-        return self[url].path
+        # A url that is known as it is written is canonical, and need not be taken apart.
+        with self._guard:
+            name = self._index.locate(str(url)) if self._is_there() else None
+        return self.path / name if name else self[url].path
 
     def __contains__(self, url: object) -> bool:
         try:
@@ -141,15 +147,16 @@ class Folder:
             return False
 
     def __len__(self) -> int:
-        return len(self._items())
+        with self._guard:
+            return self._index.count() if self._is_there() else 0
 
     def __iter__(self) -> Iterator[Entry]:
-        """The entries by name, as they were at one moment."""
-        return map(self._entry, self._items())
+        """The entries by name, as they were at one moment; suffixes count as numbers."""
+        return self._entries(BY_NAME)
 
     def messages(self) -> Iterator[Message]:
-        """The entries grouped by anchor."""
-        return group(self)
+        """The entries grouped by anchor, by url of the anchor."""
+        return group(self._entries(BY_ANCHOR))
 
     def pending(self) -> dict[PartURL, Header]:
         """Entries whose content could not be had, with `pending-reason` in the header."""
@@ -217,21 +224,24 @@ class Folder:
         """
         is_needed = False  # what is staged, by a journal that may be there
         try:
-            with self._locked() as lock:
+            batch.flush()
+            with self._locked() as is_complete:
                 journal = self._plan(batch)
                 if journal:
                     applier = self._applier()
                     is_needed = True
                     try:
-                        self._record(applier, journal)
+                        applier.record(journal)
                     except BaseException:
                         self._forget_record()
                         is_needed = False
                         raise
-                    self._note(applier.run(journal))
+                    journal = applier.run(journal)
                     is_needed = False
-                    lock.advance()
-                    self._index.settle(lock.generation)
+                    # The last links to what was staged go before the index notes the stamps.
+                    batch.discard()
+                    rows = self._rows(journal, batch)
+                    self._index.settle(rows, was_complete=is_complete)
         finally:
             if not is_needed:
                 batch.discard()
@@ -258,9 +268,9 @@ class Folder:
             raise FolderNotFoundError(os.fspath(self.path))
 
     def close(self) -> None:
-        """Forget what was read."""
+        """Close the index. Using the folder opens it again."""
         with self._guard:
-            self._index.forget()
+            self._index.close()
 
     def __enter__(self) -> Self:
         return self
@@ -276,31 +286,36 @@ class Folder:
     # -- inside
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[_fs.LockFile]:
-        """Hold the lock of a folder that has no change under way, with a fresh index."""
+    def _locked(self) -> Iterator[bool]:
+        """Hold the lock of a folder that has no change under way, with a fresh index.
+
+        Gives what `Index.settle` wants to know.
+        """
         self.make()
         # The file before the guard: threads that only read do not wait for other processes.
-        with _fs.lock(self._layout.lock, timeout=self._lock_timeout) as lock, self._guard:
+        with _fs.lock(self._layout.lock, timeout=self._lock_timeout), self._guard:
             try:
                 journal = read_journal(self._layout)
                 if journal:
-                    # Crash: the last change was cut; finish it before anything else. Its name
-                    # may not be durable yet, and then nothing that it says may happen.
-                    if self._durable:
-                        _fs.sync_directory(self._layout.meta)
-                    self._index.refresh()
-                    applier = self._applier(is_recovery=True)
-                    applier.clean(applier.run(journal))
-                    self._index.forget()
-                    lock.advance()
-                self._index.refresh(lock.generation)
+                    self._finish(journal)
+                is_complete = self._index.refresh()
                 if not self._is_swept:
                     self._is_swept = True
                     _fs.sweep(self._layout.stage, older_than=time.time() - _SWEEP_AFTER)
-                yield lock
-            except BaseException:
+                yield is_complete
+            finally:
                 self._index.forget()
-                raise
+
+    def _finish(self, journal: Journal) -> None:
+        # Crash: the last change was cut; finish it before anything else. Its name may not be
+        # durable yet, and then nothing that it says may happen.
+        if self._durable:
+            _fs.sync_directory(self._layout.meta)
+        is_complete = self._index.refresh()
+        applier = self._applier(is_recovery=True)
+        journal = applier.run(journal)
+        applier.clean(journal)
+        self._index.settle(self._rows(journal), was_complete=is_complete)
 
     def _plan(self, batch: Batch) -> Journal | None:
         counted = batch.counted
@@ -316,11 +331,6 @@ class Folder:
             return None
         return Journal(steps, counted.version, counted.version_before, counted.origin)
 
-    def _record(self, applier: Applier, journal: Journal) -> None:
-        if self._durable:
-            _fs.sync_directory(self._layout.stage)
-        applier.record(journal)
-
     def _forget_record(self) -> None:
         """Take back a journal whose writing failed: it may be there without being durable."""
         _fs.remove(self._layout.journal)
@@ -328,15 +338,16 @@ class Folder:
             # Crash: what it stages may go only when it is certain that it does not come back.
             _fs.sync_directory(self._layout.meta)
 
-    def _note(self, journal: Journal) -> None:
-        """Tell the index what was done."""
+    def _rows(self, journal: Journal, batch: Batch | None = None) -> Iterator[Row]:
+        """What the index has to know of a change that was made."""
         for step in journal.steps:
-            if step.action in ("remove", "rename"):
-                self._index.drop(step.name)
+            header, mark = batch.written(step.staged) if batch else (None, None)
             if step.action in ("add", "replace"):
-                self._index.put(step.name)
+                yield self._index.row(step.name, header, mark)
+            elif step.action in ("remove", "rename"):
+                yield self._index.row(step.name)
             if step.action == "rename":
-                self._index.put(step.new_name)
+                yield self._index.row(step.new_name)
 
     def _applier(self, *, is_recovery: bool = False) -> Applier:
         return Applier(
@@ -346,13 +357,19 @@ class Folder:
             is_recovery=is_recovery,
         )
 
-    def _generation(self) -> int | None:
-        return _fs.read_generation(self._layout.lock)
+    def _is_there(self) -> bool:
+        """Whether there is anything to look up; else the index is not even opened."""
+        return os.path.isdir(self._layout.meta)
 
-    def _items(self) -> list[Item]:
+    def _entries(self, order: str) -> Iterator[Entry]:
         with self._guard:
-            self._index.refresh(self._generation())
-            return list(self._index.items())
+            items = self._index.items(order) if self._is_there() else iter(())
+        while True:
+            with self._guard:
+                item = next(items, None)
+            if item is None:
+                return
+            yield self._entry(item)
 
     def _entry(self, item: Item) -> Entry:
         return Entry(item.url, item.name, self.path / item.name, item.header)

@@ -1,280 +1,444 @@
-"""url → entry of one folder, and the names that are taken. A cache in memory. Reads only.
+"""url → entry of one folder, and the names that are taken: a cache (docs: explanation/index).
 
-It is never trusted against the files: what it answers is checked by stat, and what it does
-not know is looked up after reading the directories again, unless they cannot have changed.
+It is never trusted against the files. What it answers is checked by stat when it is used; what
+it does not know is unknown only if the directories' times say that it has seen every name in
+them. Reads the folder; writes the database under the user's cache directory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
+import stat
 import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
 
 import attrs
 
-from mdirclient.errors import HeaderError, PartURLError
+from mdirclient import _fs, _sqlite
+from mdirclient.folder import cache, scan
 from mdirclient.folder.entry import Layout
 from mdirclient.header import Header
 from mdirclient.naming import fold, safe_name, suffix_key, with_suffix
 from mdirclient.url import PartURL
 
-#: A directory or file that changed less than this before it was read may have changed
-#: again in the same tick (FAT counts in steps of two seconds).
-GRAIN_NS: Final = 2_000_000_000
-
 #: How often directories are read again that change while they are read.
 _SCANS: Final = 20
+#: Seconds to wait for a writer to note what it has published, before looking for oneself.
+_PATIENCE: Final = 0.1
+_FIRST_WAIT: Final = 0.0005
+#: Collision suffixes count up to this; then they are drawn at random.
+_LAST_SUFFIX: Final = 999_999_999
+#: Of two headers with one url the one that has its file counts, then the first by name.
+_LOOK_UP: Final = (
+    "SELECT name, inode, size, mtime, ctime, is_racy FROM entry WHERE url = ?"
+    " ORDER BY has_file DESC, number, name"
+)
+_FIRST_OF_ITS_URL: Final = (
+    "url IS NOT NULL AND has_file AND NOT EXISTS (SELECT 1 FROM entry AS other"
+    " WHERE other.url = entry.url AND other.has_file AND (other.number, other.name)"
+    " < (entry.number, entry.name))"
+)
+#: An order of `entries`.
+BY_NAME: Final = "key, number, name"
+BY_ANCHOR: Final = "anchor, url"
 
-Stamp = tuple[int, ...]
+#: The database is not to be had, but not damaged.
+_REFUSALS: Final = frozenset(
+    [
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    ]
+)
+
+T = TypeVar("T")
 
 
 @attrs.frozen
 class Item:
-    """An entry as the index knows it.
-
-    Attributes:
-        stamp: that of the header's file.
-        is_racy: it changed so shortly before it was read that it may have changed again and
-            look the same; the next scan reads it again.
-    """
+    """An entry as its files are at this moment."""
 
     url: PartURL
     name: str
     header: Header
-    stamp: Stamp
-    is_racy: bool
 
 
-def _header_stamp(status: os.stat_result) -> Stamp:
-    """What tells a header's file from a changed or another one, whatever touch(1) says."""
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+@attrs.frozen
+class _State:
+    """What the index knows of itself; see the columns in `cache`."""
 
-
-def stamp_of(path: str) -> str:
-    """What a physical file looks like, as text for the journal; empty if it is not there.
-
-    Links made and removed by the journal itself do not count, so ctime is left out.
-    """
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return ""
-    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+    serial: int
+    stamps: str
+    is_complete: bool
+    is_marked: bool
+    settled_at: int
 
 
 class Index:
-    """The index of one folder. Not shared by threads: the folder's lock guards it."""
+    """The index of one folder. Not shared by threads: the folder guards it."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._items: dict[PartURL, Item] = {}
-        self._by_name: dict[str, Item | None] = {}
-        self._unreadable: dict[str, Stamp] = {}
-        self._folds: set[str] = set()
-        self._suffixes: dict[str, int] = {}
-        self._directories: tuple[int, int] | None = None
-        self._scanned_at = 0
-        self._generation = -1
+        self._path = ""
+        self._connection: sqlite3.Connection | None = None
+        self._inherited: sqlite3.Connection | None = None
+        self._process = 0
+        self._grain = 0
+        self._chosen: dict[str, int] = {}
+        self._chosen_folds: set[str] = set()
 
-    def refresh(self, generation: int | None = None) -> None:
-        """Read the directories again where they may have changed.
+    # -- looking up
 
-        Args:
-            generation: what the lock file counts now, if it was read: when no other
-                process has changed the folder since, the index knows its own changes.
+    def locate(self, url: str) -> str | None:
+        """The name of the entry with a canonical url, both files there now. O(1).
+
+        None says nothing: the index may not have seen it yet.
         """
-        stamps = self._directory_stamps()
-        if stamps is not None and stamps == self._directories:
-            is_old = self._scanned_at - max(stamps) > GRAIN_NS
-            # Race: what a person does in the tick of our own last change is seen when that
-            # tick is over. It is safe all the same: publishing refuses to overwrite.
-            is_ours = generation == self._generation and time.time_ns() - max(stamps) <= GRAIN_NS
-            if is_old or is_ours:
-                return
-        for _ in range(_SCANS):
-            self._scan(stamps)
-            # Race: a directory that changes while it is read shows a file twice or not at all.
-            stamps, before = self._directory_stamps(), stamps
-            if stamps == before:
-                break
-        self._generation = -1 if generation is None else generation
+        return self._guarded(lambda connection: self._locate(connection, url))
 
-    def known(self, url: PartURL) -> Item | None:
-        """The entry with a url if the index knows it and both files are there; O(1)."""
-        item = self._items.get(url)
-        item = self._current(item) if item else None
-        has_file = item and os.path.lexists(self._layout.content_of(item.name))
-        return item if item and has_file and item.url == url else None
-
-    def find(self, url: PartURL, generation: int | None = None) -> Item | None:
-        """The entry with a url, header and file on disk at this moment; None if there is none."""
-        if item := self.known(url):
-            return item
+    def find(self, url: PartURL) -> Item | None:
+        """The entry with a url, as it is at this moment; None if there is none."""
+        text = str(url)
         for _ in range(_SCANS):
-            self.refresh(generation)
-            self._read_mended()
-            if item := self.known(url):
-                return item
-            # Race: what was renamed since the directories were read is under neither name.
-            if self._directory_stamps() == self._directories:
-                break
+            name = self.locate(text) or self._locate_after_catching_up(text)
+            if name is None:
+                return None
+            found = scan.read_header(self._layout, name)
+            if found.url == url and found.header is not None:
+                return Item(url, name, found.header)
+            # Race: the header was replaced between the look and the reading.
         return None
 
-    def items(self) -> list[Item]:
-        """All entries that have both files, by name."""
-        for _ in range(_SCANS):
-            self._read_mended()
-            for item in list(self._items.values()):
-                self._current(item)  # one that was edited may have another url now
-            found = [item for item in map(self.known, list(self._items)) if item]
-            # Race: what was renamed since the directories were read is under neither name.
-            if self._directory_stamps() == self._directories:
-                break
-            self.forget()
-            self.refresh()
-        return sorted(found, key=lambda item: item.name)
+    def known(self, url: PartURL) -> Item | None:
+        """The entry with a url; of a caller who holds the folder's lock and has refreshed."""
+        name = self.locate(str(url))
+        found = scan.read_header(self._layout, name) if name else scan.NOTHING
+        if name is None or found.header is None or found.url != url:
+            return None
+        return Item(url, name, found.header)
 
-    def orphan(self, url: PartURL) -> Item | None:
-        """The header with this url whose file is gone."""
-        item = self._items.get(url)
-        has_file = item and os.path.lexists(self._layout.content_of(item.name))
-        return None if has_file else item
+    def orphan(self, url: PartURL) -> str | None:
+        """The name of the header with this url whose file is gone."""
+
+        def names(connection: sqlite3.Connection) -> list[str]:
+            rows = connection.execute("SELECT name FROM entry WHERE url = ?", (str(url),))
+            return [name for (name,) in rows]
+
+        for name in self._guarded(names):
+            is_gone = not os.path.lexists(self._layout.content_of(name))
+            if is_gone and scan.read_header(self._layout, name).url == url:
+                return name
+        return None
+
+    def count(self) -> int:
+        """How many entries there are."""
+        self.catch_up()
+        query = "SELECT count(DISTINCT url) FROM entry WHERE url IS NOT NULL AND has_file"
+        return int(self._guarded(lambda connection: connection.execute(query).fetchone()[0]))
+
+    def items(self, order: str = BY_NAME) -> Iterator[Item]:
+        """All entries that have both files, as they were at one moment.
+
+        What was renamed since then comes with its new name, what was removed does not come.
+        """
+        self.catch_up()
+        for name, url in self._snapshot(order):
+            try:
+                found = scan.read_header(self._layout, name)
+            except PermissionError:
+                continue  # one bad entry must not stop the folder; check tells of it
+            if str(found.url) != url or not self._has_content(name):
+                yield from self._moved(name, found, url)
+            elif found.header is not None:
+                yield Item(PartURL.parse(url), name, found.header)
+
+    def _moved(self, name: str, found: scan.Found, url: str) -> Iterator[Item]:
+        """What became of an entry that was renamed, removed or edited since the snapshot."""
+        if found.url is not None and found.header is not None and str(found.url) != url:
+            self._guarded(lambda connection: self._read_again(connection, name))
+            if self.locate(str(found.url)) == name:
+                yield Item(found.url, name, found.header)
+        if item := self.find(PartURL.parse(url)):
+            yield item
+
+    def orphans(self) -> Iterator[str]:
+        """The names of headers whose file is gone."""
+        self.catch_up()
+        query = "SELECT name FROM entry WHERE inode <> 0 AND NOT has_file ORDER BY key, number"
+        return iter(self._guarded(lambda c: [name for (name,) in c.execute(query)]))
+
+    # -- names
 
     def choose_name(self, wanted: str) -> str:
-        """A free name for a suggested one; it counts as taken from now on. O(1)."""
+        """A free name for a suggested one; it counts as taken until `settle`. O(1)."""
         name = safe_name(wanted)
         key, number = suffix_key(name)
         candidate = name
-        while fold(candidate) in self._folds:
-            number = max(self._suffixes.get(key, 1), number) + 1
-            self._suffixes[key] = number
+        while self._is_taken(candidate):
+            number = self._next_number(key)
             candidate = with_suffix(name, number)
-        self._take(candidate)
+        self._chosen_folds.add(fold(candidate))
+        self._chosen[key] = max(self._chosen.get(key, 0), suffix_key(candidate)[1])
         return candidate
 
-    def put(self, name: str) -> None:
-        """Note that this process has written an entry."""
-        try:
-            stamp = _header_stamp(os.stat(self._layout.header_of(name)))
-        except FileNotFoundError:
-            self.drop(name)  # a person was faster
-            return
-        item = self._read(name, stamp)
-        self._by_name[name] = item
-        self._take(name)
-        if item:
-            self._items[item.url] = item
+    def _next_number(self, key: str) -> int:
+        query = "SELECT max(number) FROM entry WHERE key = ?"
+        highest = self._guarded(lambda connection: connection.execute(query, (key,)).fetchone()[0])
+        number = max(highest or 1, self._chosen.get(key, 1)) + 1
+        if number <= _LAST_SUFFIX:
+            self._chosen[key] = number
+            return number
+        # Somebody has taken the last one, so there is no next.
+        return 2 + int.from_bytes(os.urandom(8)) % (_LAST_SUFFIX - 1)
 
-    def drop(self, name: str) -> None:
-        """Note that this process has removed an entry."""
-        item = self._by_name.pop(name, None)
-        if item and self._items.get(item.url) == item:
-            del self._items[item.url]
-        if not os.path.lexists(self._layout.content_of(name)):
-            self._folds.discard(fold(name))
+    def _is_taken(self, name: str) -> bool:
+        folded = fold(name)
+        if folded in self._chosen_folds:
+            return True
+        query = "SELECT name FROM entry WHERE key = ? AND number = ?"
+        rows = self._guarded(lambda c: c.execute(query, suffix_key(name)).fetchall())
+        return any(fold(found) == folded for (found,) in rows)
+
+    # -- keeping up
+
+    def catch_up(self) -> None:
+        """See to it that the index knows at least what was there when this was called."""
+        first = self._state().serial
+        wait = _FIRST_WAIT
+        deadline = time.monotonic() + _PATIENCE
+        while not self._is_current():
+            if time.monotonic() >= deadline or _fs.is_abandoned(self._layout.lock):
+                self.refresh()
+                return
+            # A writer has published and not settled yet. Once two have settled, the second
+            # has begun after we were called, from an index that was current.
+            if self._state().serial >= first + 2:
+                return
+            time.sleep(wait)
+            wait *= 2
+        self._guarded(self._read_mended)
+
+    def refresh(self) -> bool:
+        """Read the directories again where they may have changed.
+
+        Returns:
+            Whether no change can have been overlooked: not even one in the same tick as
+            the last one.
+        """
+        for _ in range(_SCANS):
+            if self._is_current() or self._guarded(self._scan):
+                break
+            # Race: a directory that changes while it is read shows a file twice or not at all.
+        self._guarded(self._read_mended)
+        return self._state().is_complete
 
     def forget(self) -> None:
-        """Note that the directories may be in any state."""
-        self._directories = None
-        self._generation = -1
+        """Forget what was chosen."""
+        self._chosen = {}
+        self._chosen_folds = set()
 
-    def settle(self, generation: int) -> None:
-        """Note that the directories are now as this process left them."""
-        self._directories = self._directory_stamps()
-        self._scanned_at = 0
-        self._generation = generation
+    def row(self, name: str, header: Header | None = None, mark: int | None = None) -> scan.Row:
+        """What `settle` notes of a name that was touched.
 
-    def _read_mended(self) -> None:
-        """Read headers again that could not be read, if they were edited since."""
-        for name, stamp in list(self._unreadable.items()):
-            try:
-                found = _header_stamp(os.stat(self._layout.header_of(name)))
-            except OSError:
-                continue
-            if found != stamp and (item := self._read(name, found)):
-                self._items.setdefault(item.url, item)
-                self._by_name[name] = item
-
-    def _current(self, item: Item) -> Item | None:
-        """The item as its header's file is now; None if that is gone or cannot be read.
-
-        A header that is edited in place changes no directory.
+        Args:
+            name: of the entry.
+            header: what was written as its header, with a `url`; None: it is read.
+            mark: the time that its file was given.
         """
-        try:
-            stamp = _header_stamp(os.stat(self._layout.header_of(item.name)))
-        except OSError:
-            return None
-        if stamp == item.stamp:
-            return item
-        changed = self._read(item.name, stamp)
-        self._by_name[item.name] = changed
-        if self._items.get(item.url) is item:
-            del self._items[item.url]
-        if changed:
-            self._items[changed.url] = changed
-        return changed
+        has_file = os.path.lexists(self._layout.content_of(name))
+        if header is not None and mark is not None:
+            with contextlib.suppress(OSError):
+                stamp = _fs.stamp_of(os.lstat(self._layout.header_of(name)))
+                if stamp[2] == mark:
+                    found = scan.Found(PartURL.parse(header["url"]), header, stamp)
+                    return scan.row_of(name, found, has_file=has_file, is_racy=False)
+        moment = time.time_ns()
+        found = scan.read_header(self._layout, name)
+        is_racy = not _fs.is_older(found.stamp, moment, self._grain)
+        return scan.row_of(name, found, has_file=has_file, is_racy=is_racy)
 
-    def _directory_stamps(self) -> tuple[int, int] | None:
+    def settle(self, rows: Iterable[scan.Row], *, was_complete: bool) -> None:
+        """Note what this process has changed, under the folder's lock.
+
+        Args:
+            rows: of all names that were touched, as they are now.
+            was_complete: what `refresh` said before the change.
+        """
+        # Race: what a person does while our change is under way is taken for a part of it.
+        # The files are as they are, and publishing refuses to overwrite.
+        is_marked = all(
+            [_fs.mark(self._layout.path) is not None, _fs.mark(self._layout.meta) is not None]
+        )
+        stamps = self._stamps()
+        given = list(rows)
+
+        def note(connection: sqlite3.Connection) -> None:
+            with _sqlite.transaction(connection):
+                gone = [(row[1], row[2], row[0]) for row in given if not (row[5] or row[10])]
+                kept = [row for row in given if row[5] or row[10]]
+                connection.executemany(
+                    "DELETE FROM entry WHERE key = ? AND number = ? AND name = ?", gone
+                )
+                connection.executemany(scan.UPSERT, kept)
+                connection.execute(
+                    "UPDATE state SET serial = serial + 1, stamps = ?, is_complete = ?,"
+                    " is_marked = ?, settled_at = ?",
+                    (stamps, was_complete and is_marked, is_marked, time.time_ns()),
+                )
+
+        self.forget()
+        self._guarded(note)
+
+    def close(self) -> None:
+        """Close the database."""
+        connection, self._connection = self._connection, None
+        # What another process has opened is not ours to close.
+        if connection and self._process == os.getpid():
+            connection.close()
+
+    # -- inside
+
+    def _locate_after_catching_up(self, url: str) -> str | None:
+        for _ in range(_SCANS):
+            self.catch_up()
+            before = self._stamps()
+            if name := self.locate(url):
+                return name
+            # Race: what was renamed since the directories were read is under neither name.
+            if self._stamps() == before:
+                return None
+        return None
+
+    def _locate(self, connection: sqlite3.Connection, url: str) -> str | None:
+        for name, *known, is_racy in connection.execute(_LOOK_UP, (url,)).fetchall():
+            try:
+                status = os.lstat(self._layout.header_of(name))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            # Pitfall: a header that is edited in place changes no directory.
+            is_known = not is_racy and list(_fs.stamp_of(status)) == known
+            if not is_known and self._read_again(connection, name) != url:
+                continue
+            if self._has_content(name):
+                return str(name)
+        return None
+
+    def _has_content(self, name: str) -> bool:
         try:
-            return (
-                os.stat(self._layout.path).st_mtime_ns,
-                os.stat(self._layout.meta).st_mtime_ns,
+            return not stat.S_ISDIR(os.lstat(self._layout.content_of(name)).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def _read_again(self, connection: sqlite3.Connection, name: str) -> str | None:
+        """Read a header that was edited; returns its url now."""
+        row = self.row(name)
+        connection.execute(scan.UPSERT, row)
+        return row[3]
+
+    def _read_mended(self, connection: sqlite3.Connection) -> None:
+        """Read headers again that could not be read, if they were edited since."""
+        query = (
+            "SELECT name, inode, size, mtime, ctime, is_racy FROM entry"
+            " WHERE url IS NULL AND inode <> 0"
+        )
+        for name, *known, is_racy in connection.execute(query).fetchall():
+            with contextlib.suppress(OSError):
+                stamp = _fs.stamp_of(os.lstat(self._layout.header_of(name)))
+                if is_racy or list(stamp) != known:
+                    self._read_again(connection, name)
+
+    def _is_current(self) -> bool:
+        """Whether the directories have not changed since the index knew all their names."""
+        state = self._state()
+        if state.stamps != self._stamps():
+            return False
+        # Race: what a person does in the tick of our own last change is seen when that tick
+        # is over, where the file system does not keep a time of ours.
+        return state.is_complete or 0 <= time.time_ns() - state.settled_at <= self._grain
+
+    def _scan(self, connection: sqlite3.Connection) -> bool:
+        """Read the directories; whether they stayed as they were meanwhile."""
+        with _sqlite.transaction(connection):
+            if self._is_current():
+                return True  # another process was faster
+            state = self._state()
+            # Pitfall: the scan's start counts, not its end.
+            start, stamps = time.time_ns(), self._stamps()
+            is_marked = state.is_marked and stamps == state.stamps
+            if not (state.serial and scan.has_same_names(connection, self._layout)):
+                scan.note_differences(connection, self._layout, self._grain)
+            connection.execute(
+                "UPDATE state SET serial = serial + 1, stamps = ?, is_complete = ?, is_marked = ?,"
+                " settled_at = 0",
+                (stamps, is_marked or self._is_old(stamps, start), is_marked),
             )
-        except FileNotFoundError:
-            return None
+        return self._stamps() == stamps
 
-    def _scan(self, stamps: tuple[int, int] | None) -> None:
-        # Pitfall: the scan's start counts, not its end.
-        self._scanned_at = time.time_ns()
-        self._directories = stamps
-        known, self._by_name = self._by_name, {}
-        self._unreadable = {}
-        self._items = {}
-        files = {name for name, _ in self._listed(self._layout.path)}
-        self._folds = set()
-        self._suffixes = {}
-        for name, stamp in sorted(self._listed(self._layout.meta)):
-            item = known.get(name)
-            if item is None or item.is_racy or item.stamp != stamp:
-                item = self._read(name, stamp)
-            self._by_name[name] = item
-            if item:
-                # Of two headers with one url the one that has its file counts.
-                held = self._items.get(item.url)
-                if held is None or held.name not in files:
-                    self._items[item.url] = item
-        for name in files | self._by_name.keys():
-            self._take(name)
+    def _is_old(self, stamps: str, moment: int) -> bool:
+        times = [int(word) for word in stamps.split()]
+        both = [(0, 0, times[at + 2], times[at + 3]) for at in range(0, len(times), 4)]
+        return all(_fs.is_older(stamp, moment, self._grain) for stamp in both)
 
-    def _take(self, name: str) -> None:
-        self._folds.add(fold(name))
-        key, number = suffix_key(name)
-        if number > self._suffixes.get(key, 0):
-            self._suffixes[key] = number
+    def _stamps(self) -> str:
+        """Device, inode and times of the two directories; a missing one has none."""
+        words = []
+        for path in (self._layout.path, self._layout.meta):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(path)
+                times = status.st_mtime_ns, status.st_ctime_ns
+                words.append(f"{status.st_dev} {status.st_ino} {times[0]} {times[1]}")
+        return " ".join(words)
 
-    def _listed(self, path: str) -> Iterator[tuple[str, Stamp]]:
-        """Names that are not the folder's own. The stamps matter for headers only."""
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    if not entry.name.startswith("."):
-                        try:
-                            yield entry.name, _header_stamp(entry.stat(follow_symlinks=False))
-                        except FileNotFoundError:
-                            continue
-        except FileNotFoundError:
+    def _state(self) -> _State:
+        query = "SELECT serial, stamps, is_complete, is_marked, settled_at FROM state"
+        return _State(*self._guarded(lambda connection: connection.execute(query).fetchone()))
+
+    def _snapshot(self, order: str) -> Iterator[tuple[str, str]]:
+        """Name and url of all entries of this moment, whatever happens to the index later."""
+        query = f"SELECT name, url FROM entry WHERE {_FIRST_OF_ITS_URL} ORDER BY {order}"  # noqa: S608
+        if self._path == _sqlite.MEMORY:
+            yield from self._guarded(lambda connection: connection.execute(query).fetchall())
             return
+        # A connection of its own: what it has begun to read stays as it is.
+        with contextlib.closing(cache.open_index(self._path)) as connection:
+            yield from connection.execute(query)
 
-    def _read(self, name: str, stamp: Stamp) -> Item | None:
-        path = self._layout.header_of(name)
-        self._unreadable.pop(name, None)
-        try:
-            name.encode()  # a name that is no UTF-8 cannot be journaled
-            with open(path, "rb") as file:
-                header = Header.parse(file.read(), source=path)
-            url = PartURL.parse(header["url"])
-        except (OSError, HeaderError, PartURLError, KeyError, UnicodeEncodeError):
-            self._unreadable[name] = stamp
-            return None
-        return Item(url, name, header, stamp, is_racy=self._scanned_at - stamp[2] < GRAIN_NS)
+    def _guarded(self, use: Callable[[sqlite3.Connection], T]) -> T:
+        """Use the database; one that is damaged is made anew, and done without at last."""
+        for _ in range(2):
+            try:
+                return use(self._opened())
+            except sqlite3.Error as error:
+                self._replace(error)
+        self._path = _sqlite.MEMORY
+        return use(self._opened())
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._process != os.getpid():
+            # Pitfall: an SQLite connection must neither be used nor closed beyond a fork.
+            self._inherited, self._connection = self._connection, None
+            self._process = os.getpid()
+        if self._connection is None:
+            self._path = self._path or cache.index_path(self._layout.path)
+            self._connection = cache.open_index(self._path)
+            self._grain = self._grain or _fs.grain_ns(self._layout.path)
+        return self._connection
+
+    def _replace(self, error: sqlite3.Error) -> None:
+        """Give up the database: a damaged one is removed, one that refuses is done without."""
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in _REFUSALS:
+            self._path = _sqlite.MEMORY
+            return
+        with contextlib.suppress(OSError):
+            cache.remove_index(self._path or _sqlite.MEMORY)
+        self._path = ""

@@ -32,7 +32,7 @@ class Step:
         has_content: with `replace`, whether the content is replaced too.
         new_name: with `rename`.
         stamp: with `replace` and `remove`, what the physical file looked like
-            (see `index.stamp_of`); one that looks different is the user's and is kept.
+            (see `apply.stamp_of`); one that looks different is the user's and is kept.
             Empty: the content stays whatever it is.
         url: of the entry, with `remove` and `rename`.
     """

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mdirclient import _fs
+from mdirclient.folder.apply import stamp_of
 from mdirclient.folder.entry import Layout
-from mdirclient.folder.index import Index, stamp_of
+from mdirclient.folder.index import Index
 from mdirclient.folder.journal import Step
 from mdirclient.folder.request import Add, Pend, Remove, Rename, Replace, Request
 from mdirclient.header import Header
@@ -55,7 +56,7 @@ class Planner:
             return
         if orphan := self._index.orphan(url):
             # A person removed the file and left its header: the entry comes back as a whole.
-            self._steps.append(Step("replace", orphan.name, staged, has_content=True))
+            self._steps.append(Step("replace", orphan, staged, has_content=True))
             return
         name = self._index.choose_name(_wanted_name(url, header))
         self._steps.append(Step("add", name, staged))
@@ -83,7 +84,7 @@ class Planner:
             stamp = "" if is_kept else stamp_of(path)
             self._steps.append(Step("remove", item.name, stamp=stamp, url=str(url)))
         elif orphan := self._index.orphan(url):
-            self._steps.append(Step("remove", orphan.name, url=str(url)))
+            self._steps.append(Step("remove", orphan, url=str(url)))
 
     def _rename(self, url: PartURL, request: Rename) -> None:
         item = self._index.known(url)

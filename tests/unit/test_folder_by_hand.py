@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from mdirclient import Folder, Origin
 from mdirclient.errors import VersionFormatError
-from mdirclient.folder.index import GRAIN_NS
 from mdirclient.folder.journal import Journal
 from tests.folders import header, names
 
@@ -138,21 +136,6 @@ def test_a_correction_while_a_change_is_cut_wins(folder: Folder) -> None:
     (folder.path / ".meta" / ".journal").write_bytes(journal.to_bytes())
     folder.version = 41
     assert 41 == folder.version
-
-
-def test_coarse_stamps_hide_nothing_for_long(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pitfall 9: what a person does in the tick of our own change is seen when it is over."""
-    folder.add(header(1, "a"), b"1")
-    folder.add(header(2, "b"), b"2")
-    (folder.path / "a").unlink()
-    moment = folder._index._directories
-    monkeypatch.setattr(folder._index, "_directory_stamps", lambda: moment)
-    now = time.time_ns()
-    monkeypatch.setattr("mdirclient.folder.index.time.time_ns", lambda: now + 3 * GRAIN_NS)
-    assert ["b"] == [entry.name for entry in folder]
-    assert "a" == folder.add(header(1, "a"), b"1").name
 
 
 def test_a_header_that_was_mended_is_an_entry_again(folder: Folder) -> None:

@@ -1,0 +1,192 @@
+"""Reads a folder's directories into its index. Reads only; writes the index.
+
+Names and inode numbers come with the directories themselves; headers are read where these
+tell of a change. Memory does not grow with the folder: what has to be compared is compared by
+the database.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import attrs
+
+from mdirclient import _fs
+from mdirclient.errors import HeaderError, PartURLError
+from mdirclient.folder.entry import Layout, anchor_of
+from mdirclient.header import MAX_BYTES, Header
+from mdirclient.naming import suffix_key
+from mdirclient.url import PartURL
+
+NO_STAMP: Final[_fs.Stamp] = (0, 0, 0, 0)
+
+#: name, key, number, url, anchor, inode, size, mtime, ctime, is_racy, has_file
+Row = tuple[str, str, int, str | None, str | None, int, int, int, int, bool, bool]
+
+UPSERT: Final = """
+    INSERT INTO entry
+        (name, key, number, url, anchor, inode, size, mtime, ctime, is_racy, has_file)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key, number, name) DO UPDATE SET
+        url = excluded.url, anchor = excluded.anchor, inode = excluded.inode,
+        size = excluded.size, mtime = excluded.mtime, ctime = excluded.ctime,
+        is_racy = excluded.is_racy, has_file = excluded.has_file
+"""
+
+
+@attrs.frozen
+class Found:
+    """The header of a name as it was read.
+
+    Attributes:
+        url: of the entry, or None if there is no header or it is none of an entry.
+        header: what was read, with `url`.
+        stamp: of the header's file; `NO_STAMP` if there is none.
+    """
+
+    url: PartURL | None
+    header: Header | None
+    stamp: _fs.Stamp
+
+
+NOTHING: Final = Found(None, None, NO_STAMP)
+#: Something else is in the place of a file: a directory, a link, a pipe.
+_NO_FILE: Final = frozenset([errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO])
+
+
+def read_header(layout: Layout, name: str) -> Found:
+    """Read the header of a name.
+
+    Raises:
+        OSError: it is there and cannot be read; nothing is known of it then.
+    """
+    path = layout.header_of(name)
+    try:
+        data, stamp = _fs.read_file(path, MAX_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return NOTHING
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        return unreadable(layout, name)
+    try:
+        header = Header.parse(data)
+        return Found(PartURL.parse(header["url"]), header, stamp)
+    except (HeaderError, PartURLError, KeyError):
+        return Found(None, None, stamp)
+
+
+def unreadable(layout: Layout, name: str) -> Found:
+    """What is known of a header that cannot be read."""
+    try:
+        return Found(None, None, _fs.stamp_of(os.lstat(layout.header_of(name))))
+    except FileNotFoundError:
+        return NOTHING
+
+
+def row_of(name: str, found: Found, *, has_file: bool, is_racy: bool) -> Row:
+    """A row of the index."""
+    key, number = suffix_key(name)
+    url = anchor = None
+    if found.url and found.header is not None:
+        url, anchor = str(found.url), str(anchor_of(found.url, found.header))
+    return (name, key, number, url, anchor, *found.stamp, is_racy, has_file)
+
+
+def has_same_names(connection: sqlite3.Connection, layout: Layout) -> bool:
+    """Whether the directories have the names that the index knows, with the same headers.
+
+    A header that was replaced has another inode; one that was edited in place is noticed when
+    it is used. Compared are sums of hashes, keyed anew by each process, so nobody can make two
+    that are equal by accident or on purpose (2**-61).
+    """
+    contents = sum(map(hash, listed(layout.path)))
+    headers = sum(map(hash, _listed_inodes(layout.meta)))
+    for name, inode, has_file in connection.execute("SELECT name, inode, has_file FROM entry"):
+        if has_file:
+            contents -= hash(name)
+        if inode:
+            headers -= hash((name, inode))
+    return contents == 0 and headers == 0
+
+
+def note_differences(connection: sqlite3.Connection, layout: Layout, grain: int) -> None:
+    """Bring the index to what the directories have; in a transaction of the caller's."""
+    connection.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS listed"
+        " (name TEXT PRIMARY KEY, inode INTEGER, has_file INTEGER) WITHOUT ROWID"
+    )
+    connection.execute("DELETE FROM listed")
+    # Race: a directory that changes while it is read can show a name twice.
+    connection.executemany(
+        "INSERT OR REPLACE INTO listed VALUES (?, ?, 0)", _listed_inodes(layout.meta)
+    )
+    connection.executemany(
+        "INSERT INTO listed VALUES (?, 0, 1) ON CONFLICT (name) DO UPDATE SET has_file = 1",
+        ((name,) for name in listed(layout.path)),
+    )
+    connection.execute(
+        "DELETE FROM entry WHERE NOT EXISTS"
+        " (SELECT 1 FROM temp.listed WHERE listed.name = entry.name)"
+    )
+    connection.execute(
+        "DELETE FROM temp.listed WHERE name IN (SELECT entry.name FROM entry CROSS JOIN"
+        " temp.listed USING (name) WHERE entry.inode = listed.inode"
+        " AND entry.has_file = listed.has_file)"
+    )
+    changed = connection.execute("SELECT name, has_file, inode FROM temp.listed")
+    connection.executemany(UPSERT, _read_rows(changed, layout, grain))
+    connection.execute("DELETE FROM listed")
+
+
+def _read_rows(
+    changed: Iterable[tuple[str, int, int]], layout: Layout, grain: int
+) -> Iterator[Row]:
+    for name, has_file, inode in changed:
+        moment = time.time_ns()
+        try:
+            found = read_header(layout, name) if inode else NOTHING
+            is_racy = bool(inode) and not _fs.is_older(found.stamp, moment, grain)
+        except OSError:
+            # One bad entry must not stop the folder; it is tried again with every look-up.
+            found, is_racy = unreadable(layout, name), True
+        yield row_of(name, found, has_file=bool(has_file), is_racy=is_racy)
+
+
+def listed(path: str) -> Iterator[str]:
+    """The names in a directory that are not the folder's own, and are UTF-8.
+
+    Others cannot be journaled and collide with none of ours; they are the user's.
+    """
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = entry.name
+                if name[0] != "." and (name.isascii() or _is_utf8(name)):
+                    yield name
+    except FileNotFoundError:
+        return
+
+
+def _listed_inodes(path: str) -> Iterator[tuple[str, int]]:
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = entry.name
+                if name[0] != "." and (name.isascii() or _is_utf8(name)):
+                    yield name, entry.inode()
+    except FileNotFoundError:
+        return
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
