@@ -18,7 +18,7 @@ MAX_BYTES: Final = 200
 FALLBACK: Final = "unnamed"
 
 #: No suggested name is read further than this.
-_MAX_READ: Final = 4096
+_MAX_READ: Final = 1024
 _MAX_EXTENSION: Final = 32
 _COMPOUND: Final = frozenset(
     ".tar.gz .tar.bz2 .tar.xz .tar.zst .tar.lz .tar.lzma .tar.Z .cpio.gz .ps.gz .svg.gz "
@@ -28,16 +28,23 @@ _DEVICES: Final = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
     + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]
 )
-#: What Windows would call `.meta`, `.version` and the files in `.meta` in 8.3 form.
-_SHORT_FORMS: Final = re.compile(r"(?:meta|versio|origin|journa|pendin|lost_f|lock|stage)~[0-9]+")
+#: A second name that Windows gives to a file with a long one; `META~1` is `.meta`. Whoever opens
+#: or removes a file of such a name may get another file.
+_SHORT_FORM: Final = re.compile(r"(?=[^.]{1,8}(?:\.|\Z))[^. ]+~[0-9]+(?:\.[^. ]{0,3})?")
 _FORBIDDEN: Final = re.compile(r'[<>:"/\\|?*]')
 _ROOTS: Final = re.compile(r"(?:[A-Za-z]:)?[/\\]|[A-Za-z]:(?=[/\\])|\.{1,2}[/\\]")
 _SUFFIX: Final = re.compile(r" \(([1-9][0-9]{0,8})\)\Z")
 _LONGEST_SUFFIX: Final = len(" (999999999)")
 _BLANK_CATEGORIES: Final = frozenset(["Cc", "Zl", "Zp"])
+#: In the private use area they stand for characters that are forbidden elsewhere: U+F02E is a
+#: dot where Linux, macOS and Cygwin show a Windows share.
+_MAPPED: Final = range(0xF000, 0xF100)
+#: APFS refuses characters that Unicode has not assigned. Emoji come faster than versions of
+#: Python, and have neither case nor another normal form.
+_EMOJI: Final = range(0x1F000, 0x1FB00)
 #: Default_Ignorable_Code_Point beyond category Cf.
 _IGNORABLE: Final = re.compile(
-    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0"
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
     r"\U000e0000-\U000e0fff]"
 )
 
@@ -46,7 +53,7 @@ def safe_name(suggested: str) -> str:
     """Make a suggested name safe; a safe name stays as it is.
 
     Args:
-        suggested: any text whatsoever; read up to 4,096 characters.
+        suggested: any text whatsoever; read up to 1,024 characters.
 
     Returns:
         A name in NFC of 1 to 200 bytes of UTF-8, its extension kept where it fits.
@@ -71,7 +78,8 @@ def fallback_name(message_id: str, part: int, extension: str) -> str:
         part: the part number.
         extension: with its dot, or empty.
     """
-    return safe_name(f"{message_id}-{part}{extension}")
+    ending = f"-{part}{extension}"
+    return safe_name(message_id[: MAX_BYTES - len(ending)] + ending)
 
 
 def extension_of(media_type: str) -> str:
@@ -142,6 +150,8 @@ def suffix_key(name: str) -> tuple[str, int]:
     `report.pdf` and `report (2).pdf` share a key, with 1 and 2. Names so long that a suffix
     shortens them share it with their shortened form.
     """
+    # HFS+ lists names decomposed; where a name is cut must not depend on that.
+    name = name if name.isascii() else unicodedata.normalize("NFC", name)
     stem, extension = split_extension(name)
     number = 1
     if match := _SUFFIX.search(stem):
@@ -162,11 +172,13 @@ def _clean(name: str) -> str:
         name = "".join(_clean_char(char) for char in name)
         name = unicodedata.normalize("NFC", name)
     name = _FORBIDDEN.sub("_", name).strip(" ").rstrip(" .")
+    if _SHORT_FORM.fullmatch(name):
+        name = name.replace("~", "_")
     folded = fold(name)
     # What is left of it when ignorable characters are ignored must be a safe name too.
-    if not folded.strip(" ."):
+    if not folded.replace(".", " ").strip():
         return FALLBACK
-    return f"_{name}" if folded.startswith(".") or _is_reserved(folded) else name
+    return f"_{name}" if folded.startswith(".") or _is_device(folded) else name
 
 
 def _clean_char(char: str) -> str:
@@ -175,12 +187,12 @@ def _clean_char(char: str) -> str:
         return ""
     if category in _BLANK_CATEGORIES:
         return " "
-    return "_" if category == "Cs" else char
+    is_unknown = category == "Cn" and ord(char) not in _EMOJI
+    return "_" if category == "Cs" or is_unknown or ord(char) in _MAPPED else char
 
 
-def _is_reserved(folded: str) -> bool:
-    stem = folded.partition(".")[0].rstrip(" ")
-    return stem in _DEVICES or bool(_SHORT_FORMS.fullmatch(stem))
+def _is_device(folded: str) -> bool:
+    return folded.partition(".")[0].rstrip(" ") in _DEVICES
 
 
 def _shortened(name: str, limit: int) -> str:
@@ -191,10 +203,18 @@ def _shortened(name: str, limit: int) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    """The first `limit` bytes of UTF-8, whole characters only."""
+    """The beginning whose `_size` is at most `limit`, whole characters only."""
     # Names found on disk may be no UTF-8; Python shows such bytes as lone surrogates.
-    return text.encode("utf-8", "surrogatepass")[: max(limit, 0)].decode("utf-8", "ignore")
+    cut = text.encode("utf-8", "surrogatepass")[: max(limit, 0)].decode("utf-8", "ignore")
+    while _size(cut) > max(limit, 0):
+        cut = cut[:-1]
+    return cut
 
 
 def _size(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
+    """Bytes of UTF-8, or units of UTF-16 in NFD (HFS+ allows 255) if these are more."""
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size == len(text):
+        return size
+    decomposed = unicodedata.normalize("NFD", text).encode("utf-16-le", "surrogatepass")
+    return max(size, len(decomposed) // 2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import unicodedata
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -141,6 +142,11 @@ class Applier:
     def _rename(self, step: Step) -> Step:
         old, new = self._content(step), self._layout.content_of(step.new_name)
         old_header, new_header = self._header(step), self._layout.header_of(step.new_name)
+        if step.new_name == step.name:
+            return step
+        if _is_alias(old, new) or _is_alias(old_header, new_header):
+            # One file that this file system finds under both names: it keeps the one it has.
+            return attrs.evolve(step, new_name=step.name)
         # The old header goes last: while it is there, what has the old name is the entry's.
         if self._holds_url(step.name, step.url):
             if os.path.lexists(old) and not self._publish(old, new):
@@ -172,7 +178,7 @@ class Applier:
         try:
             _fs.publish(staged, path)
         except FileExistsError:
-            if _is_same_file(staged, path):
+            if self._is_recovery and _is_same_file(staged, path):
                 return True
             if not self._is_reservation(staged, path):
                 return False
@@ -297,6 +303,20 @@ def _is_same_file(one: str, other: str) -> bool:
         return os.path.samestat(os.lstat(one), os.lstat(other))
     except FileNotFoundError:
         return False
+
+
+def _is_alias(path: str, other: str) -> bool:
+    """Whether `other` finds the file `path` without being a name of its own.
+
+    Such as the same name in another case, or the 8.3 form that Windows makes. What the names
+    in the directory are is looked up only then.
+    """
+    if not _is_same_file(path, other):
+        return False
+    directory, name = os.path.split(other)
+    composed = unicodedata.normalize("NFC", name)
+    with os.scandir(directory) as entries:
+        return all(unicodedata.normalize("NFC", entry.name) != composed for entry in entries)
 
 
 def _remove_one_of_two(path: str, other: str) -> None:

@@ -134,7 +134,8 @@ class Batch:
             raise ValueError(f"this batch changes {url} already; use another one")
 
     def _stage(self, header: Header, content: Content | None) -> str:
-        self._make()
+        if not self._number:
+            self._make()
         self._number += 1
         staged = f"{self._prefix}-{self._number}"
         try:

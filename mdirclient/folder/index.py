@@ -107,13 +107,18 @@ class Index:
         """The entry with a url, as it is at this moment; None if there is none."""
         text = str(url)
         for _ in range(_SCANS):
-            name = self.locate(text) or self._locate_after_catching_up(text)
-            if name is None:
-                return None
-            found = scan.read_header(self._layout, name)
-            if found.url == url and found.header is not None:
+            serial = self._state().serial
+            name = self.locate(text)
+            found = scan.read_header(self._layout, name) if name else scan.NOTHING
+            if name and found.url == url and found.header is not None:
                 return Item(url, name, found.header)
-            # Race: the header was replaced between the look and the reading.
+            # Race: what is renamed while we look is under neither name. It is unknown only if
+            # the index knew all names when we looked, and they still are all.
+            if not name and self._is_current() and self._state().serial == serial:
+                self._guarded(self._read_mended)
+                if not self.locate(text):
+                    return None
+            self.catch_up()
         return None
 
     def known(self, url: PartURL) -> Item | None:
@@ -210,6 +215,7 @@ class Index:
 
     def catch_up(self) -> None:
         """See to it that the index knows at least what was there when this was called."""
+        self._guarded(self._read_mended)
         first = self._state().serial
         wait = _FIRST_WAIT
         deadline = time.monotonic() + _PATIENCE
@@ -223,7 +229,6 @@ class Index:
                 return
             time.sleep(wait)
             wait *= 2
-        self._guarded(self._read_mended)
 
     def refresh(self) -> bool:
         """Read the directories again where they may have changed.
@@ -304,17 +309,6 @@ class Index:
             connection.close()
 
     # -- inside
-
-    def _locate_after_catching_up(self, url: str) -> str | None:
-        for _ in range(_SCANS):
-            self.catch_up()
-            before = self._stamps()
-            if name := self.locate(url):
-                return name
-            # Race: what was renamed since the directories were read is under neither name.
-            if self._stamps() == before:
-                return None
-        return None
 
     def _locate(self, connection: sqlite3.Connection, url: str) -> str | None:
         for name, *known, is_racy in connection.execute(_LOOK_UP, (url,)).fetchall():

@@ -17,7 +17,7 @@ from mdirclient.folder.index import Index
 from mdirclient.folder.journal import Step
 from mdirclient.folder.request import Add, Pend, Remove, Rename, Replace, Request
 from mdirclient.header import Header
-from mdirclient.naming import extension_of, fallback_name, safe_name
+from mdirclient.naming import extension_of, fallback_name, fold, safe_name
 from mdirclient.url import PartURL
 
 
@@ -88,8 +88,11 @@ class Planner:
 
     def _rename(self, url: PartURL, request: Rename) -> None:
         item = self._index.known(url)
-        if item and safe_name(request.name) != item.name:
-            new_name = self._index.choose_name(request.name)
+        name = safe_name(request.name)
+        if item and name != item.name:
+            # Another spelling of its own name is free for it.
+            is_own = fold(name) == fold(item.name)
+            new_name = name if is_own else self._index.choose_name(name)
             self._steps.append(Step("rename", item.name, new_name=new_name, url=str(url)))
 
     def _unpend(self, url: PartURL) -> None:

@@ -35,8 +35,16 @@ from mdirclient.naming import (
         ("\u3164.meta", "_\u3164.meta"),
         ("\ufe0f.version", "_\ufe0f.version"),
         ("\ufe0f\u034f", "unnamed"),
-        ("META~1", "_META~1"),
-        ("versio~12", "_versio~12"),
+        ("META~1", "META_1"),
+        ("me3108~1", "me3108_1"),
+        ("LONGNA~1.TXT", "LONGNA_1.TXT"),
+        ("backup~1.html", "backup~1.html"),
+        ("\uf02emeta", "_meta"),
+        ("\ufff0.version", "_.version"),
+        ("a\ufffe\ufdd0\u2065b", "a___b"),
+        ("\U0001fae8.png", "\U0001fae8.png"),
+        ("\u3000", "unnamed"),
+        ("\xa0.", "unnamed"),
         ("con .txt", "_con .txt"),
         ("CON", "_CON"),
         ("nul.tar.gz", "_nul.tar.gz"),
@@ -154,3 +162,18 @@ def test_fallback_name() -> None:
     """The message-id, the part and the extension of its type, made safe."""
     assert "one@x.org-2.txt" == fallback_name("one@x.org", 2, ".txt")
     assert "a_b_c@x-1" == fallback_name("a<b>c@x", 1, "")
+    assert fallback_name("x" * 200, 2, ".txt").endswith("x-2.txt")
+
+
+@pytest.mark.parametrize("char", ["\u0390", "\u1f82", "\u1fb7", "한"])
+def test_long_names_fit_decomposed(char: str) -> None:
+    """HFS+ allows 255 units of UTF-16 after decomposition."""
+    for name in (safe_name(char * 200), with_suffix(safe_name(char * 200), 999_999_999)):
+        assert len(unicodedata.normalize("NFD", name).encode("utf-16-le")) // 2 <= 255
+        assert name == safe_name(name)
+
+
+def test_suffix_key_of_a_decomposed_name() -> None:
+    """HFS+ lists names decomposed."""
+    name = safe_name("한" * 99 + ".pdf")
+    assert suffix_key(name) == suffix_key(unicodedata.normalize("NFD", name))
