@@ -16,6 +16,7 @@ from typing import Final
 
 MAX_BYTES: Final = 200
 FALLBACK: Final = "unnamed"
+_SHORT_BYTES: Final = 120
 
 #: No suggested name is read further than this.
 _MAX_READ: Final = 1024
@@ -68,6 +69,18 @@ def safe_name(suggested: str) -> str:
             return name
         name = again
     return FALLBACK
+
+
+def plainer_name(name: str) -> str:
+    """A safe name that more file systems take; the name itself when there is none.
+
+    First one of at most 120 bytes (eCryptfs allows 143), then one of ASCII alone.
+    """
+    if _size(name) > _SHORT_BYTES:
+        return safe_name(_shortened(name, _SHORT_BYTES))
+    decomposed = unicodedata.normalize("NFKD", name)
+    letters = (char for char in decomposed if not unicodedata.combining(char))
+    return safe_name("".join(char if char.isascii() else "_" for char in letters))
 
 
 def fallback_name(message_id: str, part: int, extension: str) -> str:

@@ -48,6 +48,11 @@ def _reserve_and_replace(staged: Path, path: Path) -> None:
         raise
 
 
+def move(path: Path, target: Path) -> None:
+    """Rename a file or directory to a name that is known to be free. Not durable yet."""
+    os.rename(path, target)
+
+
 def has_hard_links(path: Path, probe: Path) -> bool:
     """Whether a file can have a second name, tried with the free name `probe`."""
     try:

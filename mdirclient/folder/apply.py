@@ -6,9 +6,11 @@ Writes the folder, under its lock.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 
@@ -16,11 +18,17 @@ from mdirclient import _fs
 from mdirclient.errors import FormatError, VersionFormatError
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.journal import Action, Journal, Step
+from mdirclient.folder.origin import Origin
 from mdirclient.folder.version import MAX_READ, parse_version, version_to_bytes
-from mdirclient.header import Header
+from mdirclient.header import MAX_BYTES, Header
+from mdirclient.naming import plainer_name, safe_name
 from mdirclient.url import PartURL
 
 _HEADER = ".header"
+#: How file systems say that they cannot have a name: too long, or characters they do not know.
+_REFUSED_NAMES = frozenset([errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL])
+#: What is in the place of `.version` is no file, or one that we may not read.
+_NO_COUNTER = frozenset([errno.EACCES, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO])
 
 
 def staged_header(staged: str) -> str:
@@ -57,6 +65,7 @@ class Applier:
             "rename": self._rename,
             "pend": self._pend,
             "unpend": self._unpend,
+            "keep": self._keep,
         }
 
     def record(self, journal: Journal) -> None:
@@ -114,7 +123,11 @@ class Applier:
             os.path.lexists(content) or os.path.lexists(self._content(step))
         ):
             return step  # published before the crash, without hard links, and then removed
-        if not self._publish(content, self._content(step)):
+        try:
+            is_free = self._publish(content, self._content(step))
+        except OSError as error:
+            return attrs.evolve(step, name=self._choose_plainer(step.name, error))
+        if not is_free:
             return attrs.evolve(step, name=self._choose_name(step.name))
         if not self._publish(header, self._header(step)):
             _unpublish(self._content(step), content)
@@ -149,7 +162,11 @@ class Applier:
             return attrs.evolve(step, new_name=step.name)
         # The old header goes last: while it is there, what has the old name is the entry's.
         if self._holds_url(step.name, step.url):
-            if os.path.lexists(old) and not self._publish(old, new):
+            try:
+                is_free = not os.path.lexists(old) or self._publish(old, new)
+            except OSError as error:
+                return attrs.evolve(step, new_name=self._choose_plainer(step.new_name, error))
+            if not is_free:
                 return attrs.evolve(step, new_name=self._choose_name(step.new_name))
             if not self._publish(old_header, new_header):
                 _unpublish(new, old)
@@ -169,6 +186,21 @@ class Applier:
         _fs.remove(os.path.join(self._layout.pending, step.name))
         return step
 
+    def keep(self, paths: Iterable[str]) -> None:
+        """Move things in the folder to `.lost+found`, without a journal; durable on return."""
+        for path in paths:
+            self._keep(Step("keep", path, new_name=kept_name(path)))
+
+    def _keep(self, step: Step) -> Step:
+        self._make(self._layout.lost_and_found)
+        path = os.path.join(self._layout.path, step.name)
+        kept = os.path.join(self._layout.lost_and_found, step.new_name)
+        # The name is ours alone: what has it is what this step moved before a crash.
+        if os.path.lexists(path) and not os.path.lexists(kept):
+            _fs.move(path, kept)
+            self._sync(self._layout.lost_and_found, os.path.dirname(path))
+        return step
+
     # -- their tools
 
     def _publish(self, staged: str, path: str) -> bool:
@@ -184,6 +216,13 @@ class Applier:
                 return False
             _fs.replace_with(staged, path)
         return True
+
+    def _choose_plainer(self, name: str, error: OSError) -> str:
+        """Another name for one that this file system does not take."""
+        plainer = plainer_name(name)
+        if error.errno not in _REFUSED_NAMES or plainer == name:
+            raise error
+        return self._choose_name(plainer)
 
     def _is_reservation(self, staged: str, path: str) -> bool:
         """Whether an empty file is what a crash left of a publication without hard links."""
@@ -225,11 +264,18 @@ class Applier:
                 self.replace_version(journal.version)
 
     def keep_version(self) -> None:
-        """Give what `.version` holds a second name in `.lost+found`; durable on return."""
-        if os.path.lexists(self._layout.version):
+        """Keep what is in the place of `.version` in `.lost+found`; durable on return.
+
+        A file gets a second name there and stays; anything else is moved.
+        """
+        path = self._layout.version
+        if os.path.lexists(path):
             self._make(self._layout.lost_and_found)
-            kept = os.path.join(self._layout.lost_and_found, f"version-{os.urandom(8).hex()}")
-            _fs.publish(self._layout.version, kept)
+            kept = os.path.join(self._layout.lost_and_found, kept_name(".version"))
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                _fs.publish(path, kept)
+            else:
+                _fs.move(path, kept)
             self._sync(self._layout.lost_and_found)
 
     def _needed(self, journal: Journal) -> Iterator[str]:
@@ -271,18 +317,41 @@ def stamp_of(path: str) -> str:
     return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
+def kept_name(path: str) -> str:
+    """A name in `.lost+found` that nothing else has: 16 digits and what the file was called."""
+    return f"{os.urandom(8).hex()}-{plainer_name(safe_name(os.path.basename(path).lstrip('.')))}"
+
+
 def read_version(layout: Layout) -> int:
     """The counter on disk; 0 if the file is absent.
 
     Raises:
-        VersionFormatError: it holds something else.
+        VersionFormatError: it holds something else, is no file, or cannot be read.
     """
     try:
-        with open(layout.version, "rb") as file:
-            data = file.read(MAX_READ + 1)
+        data, _ = _fs.read_file(layout.version, MAX_READ)
     except FileNotFoundError:
         return 0
+    except OSError as error:
+        if error.errno not in _NO_COUNTER:
+            raise
+        reason = f"it cannot be read as a file ({error.strerror})"
+        raise VersionFormatError(layout.version, b"", reason) from error
     return parse_version(data, path=layout.version)
+
+
+def read_origin(layout: Layout) -> Origin | None:
+    """Which folder of which mdird the counter counts for, or None.
+
+    Raises:
+        HeaderError: the file cannot be read.
+    """
+    try:
+        data, _ = _fs.read_file(layout.origin, MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    header = Header.parse(data, source=layout.origin)
+    return Origin.from_header(header, source=layout.origin)
 
 
 def read_journal(layout: Layout) -> Journal | None:

@@ -14,6 +14,7 @@ from mdirclient import _fs
 from mdirclient.errors import ContentMismatchError, HeaderError
 from mdirclient.folder.apply import staged_header
 from mdirclient.folder.entry import Layout
+from mdirclient.folder.index import Written
 from mdirclient.folder.origin import Origin
 from mdirclient.folder.request import Add, Pend, Remove, Rename, Replace, Request
 from mdirclient.header import Header
@@ -64,7 +65,7 @@ class Batch:
         self._prefix = os.urandom(8).hex()
         self._number = 0
         self._group = _fs.Group(layout.stage) if durable else None
-        self._written: dict[str, tuple[Header, int | None]] = {}
+        self._written: dict[str, Written] = {}
         self.requests: dict[PartURL, Request] = {}
         self.counted: Counted | None = None
 
@@ -139,32 +140,38 @@ class Batch:
         self._number += 1
         staged = f"{self._prefix}-{self._number}"
         try:
+            mark = None
             if content is not None:
-                self._write_content(self._path(staged), header, content)
-            path = staged_header(self._path(staged))
-            with _fs.NewFile(path, durable=self._durable, group=self._group) as file:
+                mark = self._write_content(self._path(staged), header, content)
+            with self._new_file(staged_header(self._path(staged))) as file:
                 file.write(header.to_bytes())
-                self._written[staged] = header, file.mark()
+                self._written[staged] = Written(header, file.mark(), mark)
                 file.close()
         except BaseException:
             self._unstage(staged)
             raise
         return staged
 
-    def _write_content(self, path: str, header: Header, content: Content) -> None:
+    def _write_content(self, path: str, header: Header, content: Content) -> int | None:
+        """Write a content; returns its mark if the header tells what the content must be."""
         digest = hashlib.sha256()
         size = 0
-        with _fs.NewFile(path, durable=self._durable, group=self._group) as file:
+        with self._new_file(path) as file:
             for chunk in _fs.chunks(content):
                 digest.update(chunk)
                 size += len(chunk)
                 file.write(chunk)
+            mark = file.mark() if "sha256" in header else None
             file.close()
         # Pitfall: a truncated download must not appear as the file.
         for name, found in (("size", str(size)), ("sha256", digest.hexdigest())):
             expected = header.get(name)
             if expected is not None and expected != found:
                 raise ContentMismatchError(header["url"], f"{name} {expected}", f"{name} {found}")
+        return mark
+
+    def _new_file(self, path: str) -> _fs.NewFile:
+        return _fs.NewFile(path, durable=self._durable, group=self._group)
 
     def _unstage(self, staged: str) -> None:
         _fs.remove(self._path(staged))
@@ -178,9 +185,9 @@ class Batch:
         if self._group and self._number:
             self._group.flush()
 
-    def written(self, staged: str) -> tuple[Header | None, int | None]:
-        """The header that was staged under a name, and the time that its file was given."""
-        return self._written.get(staged, (None, None))
+    def written(self, staged: str) -> Written | None:
+        """What was staged under a name."""
+        return self._written.get(staged)
 
     def discard(self) -> None:
         """Remove what was staged."""

@@ -6,14 +6,18 @@ Reads and writes that directory, nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import sqlite3
 import time
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
 
 from mdirclient import _fs, _sqlite
+
+T = TypeVar("T")
 
 #: Part of the path, so that two versions of the package keep out of each other's way.
 _FORMAT: Final = "index-1"
@@ -23,6 +27,19 @@ _TIMEOUT: Final = 120.0
 _PAGES_KIB: Final = 8192
 #: An index that was not used for so many seconds goes; its folder may be gone too.
 _FORGOTTEN: Final = 90 * 24 * 3600.0
+
+#: The database is not to be had, but not damaged.
+_REFUSALS: Final = frozenset(
+    [
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    ]
+)
 
 MIGRATIONS: Final = (
     """
@@ -47,6 +64,7 @@ MIGRATIONS: Final = (
         ctime INTEGER NOT NULL,
         is_racy INTEGER NOT NULL,      -- it may have changed and look the same
         has_file INTEGER NOT NULL,     -- the name is taken in the folder itself
+        file_stamp TEXT,               -- of the file when its content was what the header says
         UNIQUE (key, number, name)
     );
     CREATE INDEX entry_url ON entry (url, has_file) WHERE url IS NOT NULL;
@@ -55,7 +73,91 @@ MIGRATIONS: Final = (
 )
 
 
-def index_path(folder: str) -> str:
+class Database:
+    """The database of one folder's index, made when it is first used.
+
+    One that is damaged is made anew; where there can be none, it is in memory.
+
+    Args:
+        folder: path of the folder.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._path = ""
+        self._connection: sqlite3.Connection | None = None
+        self._inherited: sqlite3.Connection | None = None
+        self._process = 0
+        self._grain = 0
+
+    @property
+    def grain(self) -> int:
+        """See `_fs.grain_ns`, of the folder's file system."""
+        self._grain = self._grain or _fs.grain_ns(self._folder)
+        return self._grain
+
+    def use(self, use: Callable[[sqlite3.Connection], T]) -> T:
+        """Call with the connection; again, if the database has to be replaced.
+
+        What is called may therefore have been cut anywhere before; its transaction is undone.
+        """
+        for _ in range(2):
+            try:
+                return use(self._opened())
+            except sqlite3.Error as error:
+                self._replace(error)
+        self._path = _sqlite.MEMORY
+        return use(self._opened())
+
+    def rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
+        """All rows of a query."""
+        return self.use(lambda connection: connection.execute(query, values).fetchall())
+
+    def snapshot(self, query: str) -> Iterator[Any]:
+        """The rows of a query as of this moment, whatever happens to the database later."""
+        first = self.rows(query + " LIMIT 1")
+        if not first:
+            return
+        if self._path == _sqlite.MEMORY:
+            yield from self.rows(query)
+            return
+        # A connection of its own: what it has begun to read stays as it is.
+        with contextlib.closing(_open(self._path)) as connection:
+            yield from connection.execute(query)
+
+    def close(self) -> None:
+        """Close the connection; using the database opens it again."""
+        connection, self._connection = self._connection, None
+        # What another process has opened is not ours to close.
+        if connection and self._process == os.getpid():
+            connection.close()
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._process != os.getpid():
+            # Pitfall: an SQLite connection must neither be used nor closed beyond a fork.
+            self._inherited, self._connection = self._connection, None
+            self._process = os.getpid()
+        if self._connection is None:
+            self._path = self._path or _path_of(self._folder)
+            self._connection = _open(self._path)
+        return self._connection
+
+    def _replace(self, error: sqlite3.Error) -> None:
+        """Give up the database: a damaged one is removed, one that refuses is done without."""
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in _REFUSALS or self._path == _sqlite.MEMORY:
+            self._path = _sqlite.MEMORY
+            return
+        with contextlib.suppress(OSError):
+            # Processes that have it open go on with it, each with its own.
+            for suffix in ("", "-wal", "-shm"):
+                _fs.remove(self._path + suffix)
+        self._path = ""
+
+
+def _path_of(folder: str) -> str:
     """The database of a folder; `_sqlite.MEMORY` where no file can or should be made."""
     directory = _directory()
     if directory is None:
@@ -64,24 +166,13 @@ def index_path(folder: str) -> str:
     return os.path.join(directory, f"{digest[:32]}.sqlite3")
 
 
-def open_index(path: str) -> sqlite3.Connection:
-    """Open an index, made if it is missing.
-
-    Raises:
-        sqlite3.Error: it is damaged, or cannot be made.
-    """
+def _open(path: str) -> sqlite3.Connection:
     if path != _sqlite.MEMORY and not os.path.exists(path):
-        _sweep(os.path.dirname(path))
+        with contextlib.suppress(OSError):
+            _fs.sweep(os.path.dirname(path), older_than=time.time() - _FORGOTTEN)
     connection = _sqlite.connect(path, MIGRATIONS, timeout=_TIMEOUT, create=True, durable=False)
     connection.execute(f"PRAGMA cache_size=-{_PAGES_KIB}")
     return connection
-
-
-def remove_index(path: str) -> None:
-    """Remove an index. Processes that have it open go on with it, each with its own."""
-    if path != _sqlite.MEMORY:
-        for suffix in ("", "-wal", "-shm"):
-            _fs.remove(path + suffix)
 
 
 def _directory() -> str | None:
@@ -103,7 +194,3 @@ def _made(cache: str, home: str) -> str | None:
     except OSError:
         return None
     return directory if os.access(directory, os.W_OK | os.X_OK) else None
-
-
-def _sweep(directory: str) -> None:
-    _fs.sweep(directory, older_than=time.time() - _FORGOTTEN)

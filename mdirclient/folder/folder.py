@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal
@@ -19,17 +19,21 @@ from mdirclient.errors import (
     CounterMovedError,
     FolderNotFoundError,
     HeaderError,
+    JournalError,
     PartURLError,
     UnknownURLError,
 )
-from mdirclient.folder.apply import Applier, read_journal, read_version
+from mdirclient.folder.apply import Applier, read_journal, read_origin, read_version
 from mdirclient.folder.batch import Batch
+from mdirclient.folder.check import Finding, find, remedies
 from mdirclient.folder.entry import Entry, Layout, Message, group
 from mdirclient.folder.index import BY_ANCHOR, BY_NAME, Index, Item
 from mdirclient.folder.journal import Journal
+from mdirclient.folder.names import Names
 from mdirclient.folder.origin import Origin
 from mdirclient.folder.plan import Planner
 from mdirclient.folder.scan import Row
+from mdirclient.folder.status import Progress, Status, find_changes
 from mdirclient.folder.version import version_to_bytes
 from mdirclient.header import Header
 from mdirclient.interfaces import URL, Content
@@ -70,6 +74,7 @@ class Folder:
         self._lock_timeout = lock_timeout
         self._guard = threading.RLock()
         self._index = Index(self._layout)
+        self._names = Names(self._index)
         self._is_swept = False
 
     # -- the counter
@@ -102,12 +107,7 @@ class Folder:
         Raises:
             HeaderError: `.meta/.origin` cannot be read.
         """
-        try:
-            with open(self._layout.origin, "rb") as file:
-                header = Header.parse(file.read(), source=self._layout.origin)
-        except FileNotFoundError:
-            return None
-        return Origin.from_header(header, source=self._layout.origin)
+        return read_origin(self._layout)
 
     # -- looking up
 
@@ -170,6 +170,73 @@ class Folder:
                     headers[PartURL.parse(header["url"])] = header
         return headers
 
+    # -- what people do by hand
+
+    def status(self, *, progress: Progress | None = None) -> Status:
+        """What the user changed by hand, as values. Changes nothing.
+
+        The contents that may have changed are read and compared with their headers' SHA-256.
+
+        Args:
+            progress: called with (entries done, entries in all).
+
+        Raises:
+            FolderNotFoundError: it has no `.meta`.
+        """
+        self.require()
+        with self._guard:
+            pending = self.pending().values()
+            return find_changes(self._layout, self._index, pending, progress)
+
+    def check(self, *, progress: Progress | None = None) -> tuple[Finding, ...]:
+        """What is broken, each finding with its remedy. Changes nothing.
+
+        All names and headers are read, whatever the index says.
+
+        Raises:
+            FolderNotFoundError: it has no `.meta`.
+        """
+        self.require()
+        with self._guard:
+            return find(self._layout, self._index, lambda: self.status(progress=progress))
+
+    def repair(
+        self, findings: Iterable[Finding] | None = None, *, dry_run: bool = False
+    ) -> tuple[Finding, ...]:
+        """Repair what `check` finds; durable on return. Contents are never deleted.
+
+        What has no place goes to `.meta/.lost+found`. Findings without a remedy stay.
+
+        Crash: done or not done, each; the next change or repair finishes it.
+
+        Args:
+            findings: those to repair, as `check` gave them; None: all.
+            dry_run: change nothing.
+
+        Returns:
+            What was repaired, or with `dry_run` would be.
+        """
+        wanted = None if findings is None else set(findings)
+        repaired: list[Finding] = []
+        # What a cut change hides is found once that is finished.
+        while found := [
+            finding
+            for finding in self.check()
+            if finding.remedy and (wanted is None or finding in wanted) and finding not in repaired
+        ]:
+            repaired += found
+            if dry_run:
+                break
+            if any(finding.kind == "journal" for finding in found):
+                self._keep_journal()
+            with self._locked() as is_complete:
+                still = set(find(self._layout, self._index, self.status))
+                steps = tuple(remedies(finding for finding in found if finding in still))
+                if steps:
+                    self._record(Journal(steps))
+                    self._run(Journal(steps), is_complete=is_complete)
+        return tuple(repaired)
+
     # -- changing
 
     def add(self, header: Header, content: Content) -> Entry:
@@ -228,20 +295,10 @@ class Folder:
             with self._locked() as is_complete:
                 journal = self._plan(batch)
                 if journal:
-                    applier = self._applier()
+                    self._record(journal)
                     is_needed = True
-                    try:
-                        applier.record(journal)
-                    except BaseException:
-                        self._forget_record()
-                        is_needed = False
-                        raise
-                    journal = applier.run(journal)
+                    self._run(journal, batch, is_complete=is_complete)
                     is_needed = False
-                    # The last links to what was staged go before the index notes the stamps.
-                    batch.discard()
-                    rows = self._rows(journal, batch)
-                    self._index.settle(rows, was_complete=is_complete)
         finally:
             if not is_needed:
                 batch.discard()
@@ -294,17 +351,15 @@ class Folder:
         self.make()
         # The file before the guard: threads that only read do not wait for other processes.
         with _fs.lock(self._layout.lock, timeout=self._lock_timeout), self._guard:
-            try:
-                journal = read_journal(self._layout)
-                if journal:
-                    self._finish(journal)
-                is_complete = self._index.refresh()
-                if not self._is_swept:
-                    self._is_swept = True
-                    _fs.sweep(self._layout.stage, older_than=time.time() - _SWEEP_AFTER)
-                yield is_complete
-            finally:
-                self._index.forget()
+            journal = read_journal(self._layout)
+            if journal:
+                self._finish(journal)
+            is_complete = self._index.refresh()
+            if not self._is_swept:
+                self._is_swept = True
+                _fs.sweep(self._layout.stage, older_than=time.time() - _SWEEP_AFTER)
+            self._names = Names(self._index)
+            yield is_complete
 
     def _finish(self, journal: Journal) -> None:
         # Crash: the last change was cut; finish it before anything else. Its name may not be
@@ -312,10 +367,29 @@ class Folder:
         if self._durable:
             _fs.sync_directory(self._layout.meta)
         is_complete = self._index.refresh()
+        self._names = Names(self._index)
         applier = self._applier(is_recovery=True)
         journal = applier.run(journal)
         applier.clean(journal)
         self._index.settle(self._rows(journal), was_complete=is_complete)
+
+    def _keep_journal(self) -> None:
+        """Give up a journal that cannot be read: it and what it may have staged are kept."""
+        with _fs.lock(self._layout.lock, timeout=self._lock_timeout), self._guard:
+            try:
+                if read_journal(self._layout) is None:
+                    return
+            except JournalError:
+                written = os.lstat(self._layout.journal).st_mtime_ns
+            else:
+                return
+            # Crash: while the journal is there, this is done again.
+            staged = [
+                f".meta/.stage/{name}"
+                for name in os.listdir(self._layout.stage)
+                if os.lstat(os.path.join(self._layout.stage, name)).st_mtime_ns <= written
+            ]
+            self._applier().keep([*staged, ".meta/.journal"])
 
     def _plan(self, batch: Batch) -> Journal | None:
         counted = batch.counted
@@ -324,15 +398,31 @@ class Folder:
             counted.origin_before,
         ):
             raise CounterMovedError(os.fspath(self.path))
-        steps = Planner(self._layout, self._index).plan(batch.requests)
+        steps = Planner(self._layout, self._index, self._names).plan(batch.requests)
         if not counted:
             return Journal(steps) if steps else None
         if not steps and not counted.origin and counted.version == counted.version_before:
             return None
         return Journal(steps, counted.version, counted.version_before, counted.origin)
 
+    def _record(self, journal: Journal) -> None:
+        try:
+            self._applier().record(journal)
+        except BaseException:
+            # It may be there without being durable.
+            self._forget_record()
+            raise
+
+    def _run(self, journal: Journal, batch: Batch | None = None, *, is_complete: bool) -> None:
+        """Run a journal that is recorded and tell the index."""
+        done = self._applier().run(journal)
+        if batch:
+            # The last links to what was staged go before the index notes the stamps.
+            batch.discard()
+        self._index.settle(self._rows(done, batch), was_complete=is_complete)
+
     def _forget_record(self) -> None:
-        """Take back a journal whose writing failed: it may be there without being durable."""
+        """Take back a journal."""
         _fs.remove(self._layout.journal)
         if self._durable:
             # Crash: what it stages may go only when it is certain that it does not come back.
@@ -341,18 +431,21 @@ class Folder:
     def _rows(self, journal: Journal, batch: Batch | None = None) -> Iterator[Row]:
         """What the index has to know of a change that was made."""
         for step in journal.steps:
-            header, mark = batch.written(step.staged) if batch else (None, None)
             if step.action in ("add", "replace"):
-                yield self._index.row(step.name, header, mark)
+                yield self._index.row(step.name, batch.written(step.staged) if batch else None)
             elif step.action in ("remove", "rename"):
                 yield self._index.row(step.name)
-            if step.action == "rename":
+            elif step.action == "keep" and step.name.startswith(".meta/"):
+                name = step.name.removeprefix(".meta/")
+                if not name.startswith("."):
+                    yield self._index.row(name)
+            if step.action == "rename" and step.new_name != step.name:
                 yield self._index.row(step.new_name)
 
     def _applier(self, *, is_recovery: bool = False) -> Applier:
         return Applier(
             self._layout,
-            self._index.choose_name,
+            self._names.choose,
             durable=self._durable,
             is_recovery=is_recovery,
         )

@@ -21,7 +21,7 @@ from mdirclient import _fs, _sqlite
 from mdirclient.folder import cache, scan
 from mdirclient.folder.entry import Layout
 from mdirclient.header import Header
-from mdirclient.naming import fold, safe_name, suffix_key, with_suffix
+from mdirclient.naming import suffix_key
 from mdirclient.url import PartURL
 
 #: How often directories are read again that change while they are read.
@@ -29,45 +29,50 @@ _SCANS: Final = 20
 #: Seconds to wait for a writer to note what it has published, before looking for oneself.
 _PATIENCE: Final = 0.1
 _FIRST_WAIT: Final = 0.0005
-#: Collision suffixes count up to this; then they are drawn at random.
-_LAST_SUFFIX: Final = 999_999_999
 #: Of two headers with one url the one that has its file counts, then the first by name.
 _LOOK_UP: Final = (
     "SELECT name, inode, size, mtime, ctime, is_racy FROM entry WHERE url = ?"
     " ORDER BY has_file DESC, number, name"
 )
 _FIRST_OF_ITS_URL: Final = (
-    "url IS NOT NULL AND has_file AND NOT EXISTS (SELECT 1 FROM entry AS other"
-    " WHERE other.url = entry.url AND other.has_file AND (other.number, other.name)"
-    " < (entry.number, entry.name))"
+    "(SELECT other.name FROM entry AS other WHERE other.url = entry.url"
+    " ORDER BY has_file DESC, number, name LIMIT 1)"
 )
+_COUNTS: Final = f"url IS NOT NULL AND has_file AND name = {_FIRST_OF_ITS_URL}"
 #: An order of `entries`.
 BY_NAME: Final = "key, number, name"
 BY_ANCHOR: Final = "anchor, url"
-
-#: The database is not to be had, but not damaged.
-_REFUSALS: Final = frozenset(
-    [
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
-    ]
-)
 
 T = TypeVar("T")
 
 
 @attrs.frozen
 class Item:
-    """An entry as its files are at this moment."""
+    """An entry as its files are at this moment.
+
+    Attributes:
+        file_stamp: of the file when its content was last found to be what the header says.
+    """
 
     url: PartURL
     name: str
     header: Header
+    file_stamp: str | None = None
+
+
+@attrs.frozen
+class Written:
+    """What this process has written as an entry.
+
+    Attributes:
+        header: with a `url`.
+        header_mark: the time of its file, which only we can have set; None if it was not kept.
+        content_mark: the same of the content, if that is certainly what the header says.
+    """
+
+    header: Header
+    header_mark: int | None
+    content_mark: int | None
 
 
 @attrs.frozen
@@ -86,13 +91,7 @@ class Index:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._path = ""
-        self._connection: sqlite3.Connection | None = None
-        self._inherited: sqlite3.Connection | None = None
-        self._process = 0
-        self._grain = 0
-        self._chosen: dict[str, int] = {}
-        self._chosen_folds: set[str] = set()
+        self._database = cache.Database(layout.path)
 
     # -- looking up
 
@@ -146,7 +145,7 @@ class Index:
         """How many entries there are."""
         self.catch_up()
         query = "SELECT count(DISTINCT url) FROM entry WHERE url IS NOT NULL AND has_file"
-        return int(self._guarded(lambda connection: connection.execute(query).fetchone()[0]))
+        return int(self._database.rows(query)[0][0])
 
     def items(self, order: str = BY_NAME) -> Iterator[Item]:
         """All entries that have both files, as they were at one moment.
@@ -154,7 +153,8 @@ class Index:
         What was renamed since then comes with its new name, what was removed does not come.
         """
         self.catch_up()
-        for name, url in self._snapshot(order):
+        query = f"SELECT name, url, file_stamp FROM entry WHERE {_COUNTS} ORDER BY {order}"
+        for name, url, file_stamp in self._database.snapshot(query):
             try:
                 found = scan.read_header(self._layout, name)
             except PermissionError:
@@ -162,7 +162,7 @@ class Index:
             if str(found.url) != url or not self._has_content(name):
                 yield from self._moved(name, found, url)
             elif found.header is not None:
-                yield Item(PartURL.parse(url), name, found.header)
+                yield Item(PartURL.parse(url), name, found.header, file_stamp)
 
     def _moved(self, name: str, found: scan.Found, url: str) -> Iterator[Item]:
         """What became of an entry that was renamed, removed or edited since the snapshot."""
@@ -173,43 +173,63 @@ class Index:
         if item := self.find(PartURL.parse(url)):
             yield item
 
-    def orphans(self) -> Iterator[str]:
-        """The names of headers whose file is gone."""
-        self.catch_up()
-        query = "SELECT name FROM entry WHERE inode <> 0 AND NOT has_file ORDER BY key, number"
-        return iter(self._guarded(lambda c: [name for (name,) in c.execute(query)]))
+    def orphans(self) -> Iterator[tuple[str, Header]]:
+        """The names of headers whose file is gone, and the headers."""
+        query = (
+            "SELECT name FROM entry WHERE url IS NOT NULL AND NOT has_file"
+            f" AND name = {_FIRST_OF_ITS_URL} ORDER BY {BY_NAME}"
+        )
+        for (name,) in self._database.rows(query):
+            header = scan.read_header(self._layout, name).header
+            if header is not None and not self._has_content(name):
+                yield name, header
 
-    # -- names
+    def without_header(self) -> list[str]:
+        """The names of files that only the user put there."""
+        query = f"SELECT name FROM entry WHERE has_file AND inode = 0 ORDER BY {BY_NAME}"
+        return [name for (name,) in self._database.rows(query)]
 
-    def choose_name(self, wanted: str) -> str:
-        """A free name for a suggested one; it counts as taken until `settle`. O(1)."""
-        name = safe_name(wanted)
-        key, number = suffix_key(name)
-        candidate = name
-        while self._is_taken(candidate):
-            number = self._next_number(key)
-            candidate = with_suffix(name, number)
-        self._chosen_folds.add(fold(candidate))
-        self._chosen[key] = max(self._chosen.get(key, 0), suffix_key(candidate)[1])
-        return candidate
+    def unreadable(self) -> list[str]:
+        """The names of headers that are none of an entry."""
+        query = f"SELECT name FROM entry WHERE url IS NULL AND inode <> 0 ORDER BY {BY_NAME}"
+        return [name for (name,) in self._database.rows(query)]
 
-    def _next_number(self, key: str) -> int:
+    def duplicates(self) -> list[tuple[str, str]]:
+        """The names of headers whose url another one has, and the name of the one that counts."""
+        query = (
+            f"SELECT name, {_FIRST_OF_ITS_URL} AS first FROM entry"
+            f" WHERE url IS NOT NULL AND name <> first ORDER BY {BY_NAME}"
+        )
+        return self._database.rows(query)
+
+    def note_contents(self, verified: Iterable[tuple[str, str]]) -> None:
+        """Note files, by name and stamp, whose content was found to be what the header says."""
+        now = time.time_ns()
+        rows = [
+            (stamp, *suffix_key(name), name)
+            for name, stamp in verified
+            # A file that was changed in this tick may change again and look the same.
+            if _fs.is_older(scan.stamp_of_text(stamp), now, self._database.grain)
+        ]
+        query = "UPDATE entry SET file_stamp = ? WHERE key = ? AND number = ? AND name = ?"
+
+        def note(connection: sqlite3.Connection) -> None:
+            with _sqlite.transaction(connection):
+                connection.executemany(query, rows)
+
+        if rows:
+            self._guarded(note)
+
+    def highest_number(self, key: str) -> int | None:
+        """The highest collision suffix of the names that share a key (`naming.suffix_key`)."""
         query = "SELECT max(number) FROM entry WHERE key = ?"
-        highest = self._guarded(lambda connection: connection.execute(query, (key,)).fetchone()[0])
-        number = max(highest or 1, self._chosen.get(key, 1)) + 1
-        if number <= _LAST_SUFFIX:
-            self._chosen[key] = number
-            return number
-        # Somebody has taken the last one, so there is no next.
-        return 2 + int.from_bytes(os.urandom(8)) % (_LAST_SUFFIX - 1)
+        (number,) = self._database.rows(query, (key,))[0]
+        return None if number is None else int(number)
 
-    def _is_taken(self, name: str) -> bool:
-        folded = fold(name)
-        if folded in self._chosen_folds:
-            return True
+    def same_numbers(self, name: str) -> list[str]:
+        """The names that share key and number with a name."""
         query = "SELECT name FROM entry WHERE key = ? AND number = ?"
-        rows = self._guarded(lambda c: c.execute(query, suffix_key(name)).fetchall())
-        return any(fold(found) == folded for (found,) in rows)
+        return [found for (found,) in self._database.rows(query, suffix_key(name))]
 
     # -- keeping up
 
@@ -244,29 +264,32 @@ class Index:
         self._guarded(self._read_mended)
         return self._state().is_complete
 
-    def forget(self) -> None:
-        """Forget what was chosen."""
-        self._chosen = {}
-        self._chosen_folds = set()
-
-    def row(self, name: str, header: Header | None = None, mark: int | None = None) -> scan.Row:
+    def row(self, name: str, written: Written | None = None) -> scan.Row:
         """What `settle` notes of a name that was touched.
 
         Args:
             name: of the entry.
-            header: what was written as its header, with a `url`; None: it is read.
-            mark: the time that its file was given.
+            written: what this process has written there; else the header is read.
         """
-        has_file = os.path.lexists(self._layout.content_of(name))
-        if header is not None and mark is not None:
-            with contextlib.suppress(OSError):
+        has_file, file_stamp = False, None
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            status = os.lstat(self._layout.content_of(name))
+            content = _fs.stamp_of(status)
+            has_file = not stat.S_ISDIR(status.st_mode)
+            if written and content[2] == written.content_mark:
+                file_stamp = scan.text_of_stamp(content)
+        if written:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 stamp = _fs.stamp_of(os.lstat(self._layout.header_of(name)))
-                if stamp[2] == mark:
-                    found = scan.Found(PartURL.parse(header["url"]), header, stamp)
-                    return scan.row_of(name, found, has_file=has_file, is_racy=False)
+                if stamp[2] == written.header_mark:
+                    url = PartURL.parse(written.header["url"])
+                    found = scan.Found(url, written.header, stamp)
+                    return scan.row_of(
+                        name, found, has_file=has_file, is_racy=False, file_stamp=file_stamp
+                    )
         moment = time.time_ns()
         found = scan.read_header(self._layout, name)
-        is_racy = not _fs.is_older(found.stamp, moment, self._grain)
+        is_racy = not _fs.is_older(found.stamp, moment, self._database.grain)
         return scan.row_of(name, found, has_file=has_file, is_racy=is_racy)
 
     def settle(self, rows: Iterable[scan.Row], *, was_complete: bool) -> None:
@@ -298,15 +321,11 @@ class Index:
                     (stamps, was_complete and is_marked, is_marked, time.time_ns()),
                 )
 
-        self.forget()
         self._guarded(note)
 
     def close(self) -> None:
-        """Close the database."""
-        connection, self._connection = self._connection, None
-        # What another process has opened is not ours to close.
-        if connection and self._process == os.getpid():
-            connection.close()
+        """Close the database; the next use opens it again."""
+        self._database.close()
 
     # -- inside
 
@@ -355,30 +374,46 @@ class Index:
             return False
         # Race: what a person does in the tick of our own last change is seen when that tick
         # is over, where the file system does not keep a time of ours.
-        return state.is_complete or 0 <= time.time_ns() - state.settled_at <= self._grain
+        return state.is_complete or 0 <= time.time_ns() - state.settled_at <= self._database.grain
 
     def _scan(self, connection: sqlite3.Connection) -> bool:
         """Read the directories; whether they stayed as they were meanwhile."""
         with _sqlite.transaction(connection):
             if self._is_current():
                 return True  # another process was faster
-            state = self._state()
-            # Pitfall: the scan's start counts, not its end.
             start, stamps = time.time_ns(), self._stamps()
-            is_marked = state.is_marked and stamps == state.stamps
-            if not (state.serial and scan.has_same_names(connection, self._layout)):
-                scan.note_differences(connection, self._layout, self._grain)
-            connection.execute(
-                "UPDATE state SET serial = serial + 1, stamps = ?, is_complete = ?, is_marked = ?,"
-                " settled_at = 0",
-                (stamps, is_marked or self._is_old(stamps, start), is_marked),
-            )
+            if not (self._state().serial and scan.has_same_names(connection, self._layout)):
+                scan.note_differences(connection, self._layout, self._database.grain)
+            self._note_scan(connection, start, stamps)
         return self._stamps() == stamps
+
+    def read_again(self) -> None:
+        """Compare all names and all headers with the files, whatever the times say."""
+
+        def read(connection: sqlite3.Connection) -> None:
+            with _sqlite.transaction(connection):
+                start, stamps = time.time_ns(), self._stamps()
+                scan.note_differences(connection, self._layout, self._database.grain)
+                scan.note_edits(connection, self._layout, self._database.grain)
+                self._note_scan(connection, start, stamps)
+
+        self.catch_up()
+        self._guarded(read)
+
+    def _note_scan(self, connection: sqlite3.Connection, start: int, stamps: str) -> None:
+        # Pitfall: the scan's start counts, not its end.
+        state = self._state()
+        is_marked = state.is_marked and stamps == state.stamps
+        connection.execute(
+            "UPDATE state SET serial = serial + 1, stamps = ?, is_complete = ?, is_marked = ?,"
+            " settled_at = 0",
+            (stamps, is_marked or self._is_old(stamps, start), is_marked),
+        )
 
     def _is_old(self, stamps: str, moment: int) -> bool:
         times = [int(word) for word in stamps.split()]
         both = [(0, 0, times[at + 2], times[at + 3]) for at in range(0, len(times), 4)]
-        return all(_fs.is_older(stamp, moment, self._grain) for stamp in both)
+        return all(_fs.is_older(stamp, moment, self._database.grain) for stamp in both)
 
     def _stamps(self) -> str:
         """Device, inode and times of the two directories; a missing one has none."""
@@ -392,47 +427,7 @@ class Index:
 
     def _state(self) -> _State:
         query = "SELECT serial, stamps, is_complete, is_marked, settled_at FROM state"
-        return _State(*self._guarded(lambda connection: connection.execute(query).fetchone()))
-
-    def _snapshot(self, order: str) -> Iterator[tuple[str, str]]:
-        """Name and url of all entries of this moment, whatever happens to the index later."""
-        query = f"SELECT name, url FROM entry WHERE {_FIRST_OF_ITS_URL} ORDER BY {order}"  # noqa: S608
-        if self._path == _sqlite.MEMORY:
-            yield from self._guarded(lambda connection: connection.execute(query).fetchall())
-            return
-        # A connection of its own: what it has begun to read stays as it is.
-        with contextlib.closing(cache.open_index(self._path)) as connection:
-            yield from connection.execute(query)
+        return _State(*self._database.rows(query)[0])
 
     def _guarded(self, use: Callable[[sqlite3.Connection], T]) -> T:
-        """Use the database; one that is damaged is made anew, and done without at last."""
-        for _ in range(2):
-            try:
-                return use(self._opened())
-            except sqlite3.Error as error:
-                self._replace(error)
-        self._path = _sqlite.MEMORY
-        return use(self._opened())
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._process != os.getpid():
-            # Pitfall: an SQLite connection must neither be used nor closed beyond a fork.
-            self._inherited, self._connection = self._connection, None
-            self._process = os.getpid()
-        if self._connection is None:
-            self._path = self._path or cache.index_path(self._layout.path)
-            self._connection = cache.open_index(self._path)
-            self._grain = self._grain or _fs.grain_ns(self._layout.path)
-        return self._connection
-
-    def _replace(self, error: sqlite3.Error) -> None:
-        """Give up the database: a damaged one is removed, one that refuses is done without."""
-        with contextlib.suppress(sqlite3.Error):
-            self.close()
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in _REFUSALS:
-            self._path = _sqlite.MEMORY
-            return
-        with contextlib.suppress(OSError):
-            cache.remove_index(self._path or _sqlite.MEMORY)
-        self._path = ""
+        return self._database.use(use)

@@ -7,6 +7,7 @@ the last step is durable, so it is there only while a change is under way or was
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal, cast, get_args
 
 import attrs
@@ -17,7 +18,10 @@ from mdirclient.header import Header
 
 FORMAT: Final = "1"
 
-Action = Literal["add", "replace", "remove", "rename", "pend", "unpend"]
+Action = Literal["add", "replace", "remove", "rename", "pend", "unpend", "keep"]
+
+#: What `keep` may move: files of the folder's own, in these places.
+_KEPT = re.compile(r"\.version|\.meta/(?:\.pending/|\.stage/)?[^/\0]+")
 
 
 @attrs.frozen
@@ -26,11 +30,12 @@ class Step:
 
     Attributes:
         action: what to do.
-        name: of the entry (of the pending entry, with `pend` and `unpend`).
+        name: of the entry (of the pending entry, with `pend` and `unpend`; with `keep`, the
+            path in the folder of what goes to `.lost+found`).
         staged: with `add`, `replace` and `pend`, the name in `.stage`: the header's has
             `.header` appended.
         has_content: with `replace`, whether the content is replaced too.
-        new_name: with `rename`.
+        new_name: with `rename`; with `keep`, the name in `.lost+found`.
         stamp: with `replace` and `remove`, what the physical file looked like
             (see `apply.stamp_of`); one that looks different is the user's and is kept.
             Empty: the content stays whatever it is.
@@ -61,20 +66,31 @@ class Step:
         """Read the fields.
 
         Raises:
-            HeaderError: an unknown action or no name.
+            HeaderError: an unknown action, or a name that leads elsewhere.
         """
         action = header.get("action")
-        if action not in get_args(Action) or not header.get("name"):
-            raise HeaderError(f"action {action!r} is unknown, or the step has no name")
-        return cls(
+        if action not in get_args(Action):
+            raise HeaderError(f"action {action!r} is unknown")
+        step = cls(
             cast("Action", action),
-            header["name"],
+            header.get("name") or "",
             header.get("staged") or "",
             "has-content" in header,
             header.get("new-name") or "",
             header.get("stamp") or "",
             header.get("url") or "",
         )
+        # The folder may come from a stranger, with a journal that was never ours.
+        is_plain = bool(_KEPT.fullmatch(step.name)) if action == "keep" else _is_plain(step.name)
+        others = [name for name in (step.staged, step.new_name) if name]
+        if not is_plain or not all(map(_is_plain, others)):
+            raise HeaderError(f"the names of a step to {action} {step.name!a} lead elsewhere")
+        return step
+
+
+def _is_plain(name: str) -> bool:
+    """Whether this names a file in one directory, and none of the folder's own."""
+    return bool(name) and not name.startswith(".") and "/" not in name and "\0" not in name
 
 
 @attrs.frozen

@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
-from mdirclient import _fs
 from mdirclient.folder.apply import stamp_of
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.index import Index
 from mdirclient.folder.journal import Step
+from mdirclient.folder.names import Names
 from mdirclient.folder.request import Add, Pend, Remove, Rename, Replace, Request
+from mdirclient.folder.status import is_modified
 from mdirclient.header import Header
 from mdirclient.naming import extension_of, fallback_name, fold, safe_name
 from mdirclient.url import PartURL
@@ -29,9 +29,10 @@ def pending_name(url: PartURL) -> str:
 class Planner:
     """Turns requests into steps. Each url has one request, so they do not meet."""
 
-    def __init__(self, layout: Layout, index: Index) -> None:
+    def __init__(self, layout: Layout, index: Index, names: Names) -> None:
         self._layout = layout
         self._index = index
+        self._names = names
         self._steps: list[Step] = []
 
     def plan(self, requests: Mapping[PartURL, Request]) -> tuple[Step, ...]:
@@ -58,7 +59,7 @@ class Planner:
             # A person removed the file and left its header: the entry comes back as a whole.
             self._steps.append(Step("replace", orphan, staged, has_content=True))
             return
-        name = self._index.choose_name(_wanted_name(url, header))
+        name = self._names.choose(_wanted_name(url, header))
         self._steps.append(Step("add", name, staged))
 
     def _replace(self, url: PartURL, request: Replace) -> None:
@@ -92,29 +93,13 @@ class Planner:
         if item and name != item.name:
             # Another spelling of its own name is free for it.
             is_own = fold(name) == fold(item.name)
-            new_name = name if is_own else self._index.choose_name(name)
+            new_name = name if is_own else self._names.choose(name)
             self._steps.append(Step("rename", item.name, new_name=new_name, url=str(url)))
 
     def _unpend(self, url: PartURL) -> None:
         name = pending_name(url)
         if os.path.lexists(os.path.join(self._layout.pending, name)):
             self._steps.append(Step("unpend", name))
-
-
-def is_modified(path: str, header: Header) -> bool:
-    """Whether a physical file is not the content that its header gives size or SHA-256 of."""
-    size, sha256 = header.get("size"), header.get("sha256")
-    try:
-        if size is not None and str(os.stat(path).st_size) != size:
-            return True
-        if sha256 is None:
-            return False
-        digest = hashlib.sha256()
-        for chunk in _fs.chunks(Path(path)):
-            digest.update(chunk)
-    except FileNotFoundError:
-        return False
-    return digest.hexdigest() != sha256
 
 
 def _wanted_name(url: PartURL, header: Header) -> str:

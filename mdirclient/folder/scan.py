@@ -25,18 +25,30 @@ from mdirclient.url import PartURL
 
 NO_STAMP: Final[_fs.Stamp] = (0, 0, 0, 0)
 
-#: name, key, number, url, anchor, inode, size, mtime, ctime, is_racy, has_file
-Row = tuple[str, str, int, str | None, str | None, int, int, int, int, bool, bool]
+#: name, key, number, url, anchor, inode, size, mtime, ctime, is_racy, has_file, file_stamp
+Row = tuple[str, str, int, str | None, str | None, int, int, int, int, bool, bool, str | None]
 
 UPSERT: Final = """
     INSERT INTO entry
-        (name, key, number, url, anchor, inode, size, mtime, ctime, is_racy, has_file)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        (name, key, number, url, anchor, inode, size, mtime, ctime, is_racy, has_file, file_stamp)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (key, number, name) DO UPDATE SET
         url = excluded.url, anchor = excluded.anchor, inode = excluded.inode,
         size = excluded.size, mtime = excluded.mtime, ctime = excluded.ctime,
-        is_racy = excluded.is_racy, has_file = excluded.has_file
+        is_racy = excluded.is_racy, has_file = excluded.has_file,
+        file_stamp = excluded.file_stamp
 """
+
+
+def text_of_stamp(stamp: _fs.Stamp) -> str:
+    """A stamp as the index keeps that of a content."""
+    return " ".join(map(str, stamp))
+
+
+def stamp_of_text(text: str) -> _fs.Stamp:
+    """The inverse of `text_of_stamp`."""
+    inode, size, mtime, ctime = map(int, text.split())
+    return inode, size, mtime, ctime
 
 
 @attrs.frozen
@@ -89,13 +101,15 @@ def unreadable(layout: Layout, name: str) -> Found:
         return NOTHING
 
 
-def row_of(name: str, found: Found, *, has_file: bool, is_racy: bool) -> Row:
+def row_of(
+    name: str, found: Found, *, has_file: bool, is_racy: bool, file_stamp: str | None = None
+) -> Row:
     """A row of the index."""
     key, number = suffix_key(name)
     url = anchor = None
     if found.url and found.header is not None:
         url, anchor = str(found.url), str(anchor_of(found.url, found.header))
-    return (name, key, number, url, anchor, *found.stamp, is_racy, has_file)
+    return (name, key, number, url, anchor, *found.stamp, is_racy, has_file, file_stamp)
 
 
 def has_same_names(connection: sqlite3.Connection, layout: Layout) -> bool:
@@ -105,7 +119,7 @@ def has_same_names(connection: sqlite3.Connection, layout: Layout) -> bool:
     it is used. Compared are sums of hashes, keyed anew by each process, so nobody can make two
     that are equal by accident or on purpose (2**-61).
     """
-    contents = sum(map(hash, listed(layout.path)))
+    contents = sum(hash(name) for name, is_directory in _listed(layout.path) if not is_directory)
     headers = sum(map(hash, _listed_inodes(layout.meta)))
     for name, inode, has_file in connection.execute("SELECT name, inode, has_file FROM entry"):
         if has_file:
@@ -127,8 +141,10 @@ def note_differences(connection: sqlite3.Connection, layout: Layout, grain: int)
         "INSERT OR REPLACE INTO listed VALUES (?, ?, 0)", _listed_inodes(layout.meta)
     )
     connection.executemany(
-        "INSERT INTO listed VALUES (?, 0, 1) ON CONFLICT (name) DO UPDATE SET has_file = 1",
-        ((name,) for name in listed(layout.path)),
+        "INSERT INTO listed VALUES (?, 0, ?)"
+        " ON CONFLICT (name) DO UPDATE SET has_file = excluded.has_file",
+        # A directory is no file of an entry, but it has the name.
+        ((name, not is_directory) for name, is_directory in _listed(layout.path)),
     )
     connection.execute(
         "DELETE FROM entry WHERE NOT EXISTS"
@@ -142,6 +158,16 @@ def note_differences(connection: sqlite3.Connection, layout: Layout, grain: int)
     changed = connection.execute("SELECT name, has_file, inode FROM temp.listed")
     connection.executemany(UPSERT, _read_rows(changed, layout, grain))
     connection.execute("DELETE FROM listed")
+
+
+def note_edits(connection: sqlite3.Connection, layout: Layout, grain: int) -> None:
+    """Read all headers again that were edited in place; in a transaction of the caller's."""
+    query = "SELECT name, has_file, inode, size, mtime, ctime, is_racy FROM entry WHERE inode <> 0"
+    edited = []
+    for name, has_file, *known, is_racy in connection.execute(query):
+        if is_racy or list(unreadable(layout, name).stamp) != known:
+            edited.append((name, has_file, known[0]))
+    connection.executemany(UPSERT, list(_read_rows(edited, layout, grain)))
 
 
 def _read_rows(
@@ -158,22 +184,24 @@ def _read_rows(
         yield row_of(name, found, has_file=bool(has_file), is_racy=is_racy)
 
 
-def listed(path: str) -> Iterator[str]:
-    """The names in a directory that are not the folder's own, and are UTF-8.
+def _listed(path: str) -> Iterator[tuple[str, bool]]:
+    """The names in a directory that are not the folder's own, and whether it is a directory's.
 
-    Others cannot be journaled and collide with none of ours; they are the user's.
+    Names that are not UTF-8 cannot be journaled and collide with none of ours; they are the
+    user's.
     """
     try:
         with os.scandir(path) as entries:
             for entry in entries:
                 name = entry.name
                 if name[0] != "." and (name.isascii() or _is_utf8(name)):
-                    yield name
+                    yield name, entry.is_dir(follow_symlinks=False)
     except FileNotFoundError:
         return
 
 
 def _listed_inodes(path: str) -> Iterator[tuple[str, int]]:
+    """The names of headers and their inodes, which come with the directory."""
     try:
         with os.scandir(path) as entries:
             for entry in entries:

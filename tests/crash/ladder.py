@@ -6,6 +6,8 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 
+from mdirclient.errors import MdirError
+
 #: The calls that change the disk or make it durable.
 CALLS = ("open", "write", "fsync", "link", "unlink", "rename", "replace", "mkdir", "rmdir", "close")
 
@@ -87,6 +89,6 @@ def failed_at(step: int, number: int, operation: Callable[[], object]) -> bool:
         raise OSError(number, os.strerror(number))
 
     with counted(step, fail) as counter:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, MdirError):
             operation()
         return counter.count >= step

@@ -1,0 +1,193 @@
+"""What is broken in a folder, each finding with its remedy; and the remedies. Reads only.
+
+What is repaired becomes steps of a journal, as every other change. Nothing is ever deleted:
+what has no place goes to `.meta/.lost+found`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Literal
+
+import attrs
+
+from mdirclient import _fs
+from mdirclient.errors import FormatError, JournalError, VersionFormatError
+from mdirclient.folder.apply import kept_name, read_journal, read_origin, read_version
+from mdirclient.folder.entry import Layout
+from mdirclient.folder.index import Index
+from mdirclient.folder.journal import Step
+from mdirclient.folder.status import Status
+from mdirclient.header import MAX_BYTES, Header
+from mdirclient.naming import fold
+from mdirclient.url import PartURL
+
+Kind = Literal[
+    "journal",
+    "cut",
+    "version",
+    "origin",
+    "header",
+    "same-url",
+    "renamed",
+    "missing",
+    "pending",
+    "same-name",
+    "not-utf8",
+]
+
+#: What is wrong, and what `repair` does about it; an empty remedy is the user's to find.
+KINDS: Final[dict[Kind, tuple[str, str]]] = {
+    "journal": (
+        "the journal cannot be read",
+        "keep it and what it staged in .meta/.lost+found, and sync again",
+    ),
+    "cut": ("a change was cut", "finish it"),
+    "version": (
+        "it holds no counter",
+        "keep it in .meta/.lost+found; without it everything is listed again",
+    ),
+    "origin": (
+        "it does not say which folder is mirrored",
+        "keep it in .meta/.lost+found; the next sync lists everything",
+    ),
+    "header": (
+        "no header of an entry",
+        "keep it in .meta/.lost+found; the file of its name is then one of yours",
+    ),
+    "same-url": (
+        "another header has the same url",
+        "keep it in .meta/.lost+found; the file of its name is then one of yours",
+    ),
+    "renamed": ("the file has another name now", "give the header the name of the file"),
+    "missing": (
+        "the file is gone",
+        "take the entry for removed: keep its header in .meta/.lost+found",
+    ),
+    "pending": (
+        "no header of a pending entry",
+        "keep it in .meta/.lost+found; sync from version 0 to have the entry again",
+    ),
+    "same-name": ("on some systems this is the name of another file", ""),
+    "not-utf8": ("the name is not UTF-8, so this is no entry", ""),
+}
+
+
+@attrs.frozen
+class Finding:
+    """Something broken.
+
+    Attributes:
+        kind: one of the keys of `KINDS`.
+        path: of what is broken, in the folder.
+        detail: what exactly, such as the error or the other file; may be empty.
+        url: of the entry, where there is one.
+    """
+
+    kind: Kind
+    path: str
+    detail: str = ""
+    url: str = ""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, for a person."""
+        return KINDS[self.kind][0]
+
+    @property
+    def remedy(self) -> str:
+        """What `repair` does; empty if it leaves this to the user."""
+        return KINDS[self.kind][1]
+
+
+def find(layout: Layout, index: Index, status: Callable[[], Status]) -> tuple[Finding, ...]:
+    """All that is broken. The index is brought to what the files are first."""
+    try:
+        is_cut = read_journal(layout) is not None
+    except JournalError as error:
+        return (Finding("journal", ".meta/.journal", error.reason), *_own_files(layout))
+    if is_cut and _fs.is_abandoned(layout.lock):
+        # What is incomplete because of it is not broken.
+        return (Finding("cut", ".meta/.journal"), *_own_files(layout))
+    index.read_again()
+    return (*_own_files(layout), *_headers(layout, index), *_changes(status()), *_names(layout))
+
+
+def remedies(findings: Iterable[Finding]) -> Iterator[Step]:
+    """The steps that repair what can be repaired by steps."""
+    for finding in findings:
+        if finding.kind == "renamed":
+            name = os.path.basename(finding.path)
+            yield Step("rename", name, new_name=finding.detail, url=finding.url)
+        elif finding.remedy and finding.kind not in ("journal", "cut"):
+            yield keep(finding.path)
+
+
+def keep(path: str) -> Step:
+    """The step that moves something in the folder to `.lost+found`."""
+    return Step("keep", path, new_name=kept_name(path))
+
+
+def _own_files(layout: Layout) -> Iterator[Finding]:
+    try:
+        read_version(layout)
+    except VersionFormatError as error:
+        yield Finding("version", ".version", f"it holds {error.held!a}: {error.reason}")
+    try:
+        read_origin(layout)
+    except (FormatError, OSError) as error:
+        yield Finding("origin", ".meta/.origin", str(error))
+    for name in _listed(layout.pending):
+        path = os.path.join(layout.pending, name)
+        try:
+            PartURL.parse(Header.parse(_fs.read_file(path, MAX_BYTES)[0])["url"])
+        except (FormatError, KeyError, OSError) as error:
+            yield Finding("pending", f".meta/.pending/{name}", str(error))
+
+
+def _headers(layout: Layout, index: Index) -> Iterator[Finding]:
+    for name in index.unreadable():
+        yield Finding("header", f".meta/{name}", _reason(layout, name))
+    for name, first in index.duplicates():
+        yield Finding("same-url", f".meta/{name}", first)
+
+
+def _reason(layout: Layout, name: str) -> str:
+    path = layout.header_of(name)
+    try:
+        header = Header.parse(_fs.read_file(path, MAX_BYTES)[0], source=path)
+        PartURL.parse(header["url"])
+    except KeyError:
+        return "it has no `url`"
+    except (FormatError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _changes(status: Status) -> Iterator[Finding]:
+    for found in status.renamed:
+        entry = found.entry
+        yield Finding("renamed", f".meta/{entry.name}", found.name, str(entry.url))
+    for entry in status.missing:
+        yield Finding("missing", f".meta/{entry.name}", "", str(entry.url))
+
+
+def _names(layout: Layout) -> Iterator[Finding]:
+    """Names on disk are never rewritten, only told of."""
+    seen: dict[str, str] = {}
+    for name in sorted(_listed(layout.path)):
+        first = seen.setdefault(fold(name), name)
+        if first != name:
+            yield Finding("same-name", name, first)
+    for directory, prefix in ((layout.path, ""), (layout.meta, ".meta/")):
+        for name in _listed(directory):
+            if name != name.encode("utf-8", "replace").decode():
+                yield Finding("not-utf8", prefix + name)
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(path) if not name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,147 @@
+"""What the user changed in a folder by hand, as values. Reads only; notes contents it compared."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import attrs
+
+from mdirclient import _fs
+from mdirclient.folder.entry import Entry, Layout
+from mdirclient.folder.index import Index
+from mdirclient.folder.scan import text_of_stamp
+from mdirclient.header import Header
+from mdirclient.url import PartURL
+
+Progress = Callable[[int, int], None]
+
+
+@attrs.frozen
+class Renamed:
+    """An entry whose file has another name now; its header still has the old one.
+
+    Attributes:
+        entry: as its header says.
+        name: of the file now.
+    """
+
+    entry: Entry
+    name: str
+
+
+@attrs.frozen
+class Status:
+    """What differs from what was written.
+
+    Attributes:
+        new: names of files that have no header.
+        missing: entries whose file is gone, with the path where it was.
+        renamed: entries whose file was found under another name, by its SHA-256.
+        modified: entries whose file is not what the header says (`size`, `sha256`).
+        pending: headers of entries whose content could not be had, with `pending-reason`.
+    """
+
+    new: tuple[str, ...]
+    missing: tuple[Entry, ...]
+    renamed: tuple[Renamed, ...]
+    modified: tuple[Entry, ...]
+    pending: tuple[Header, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is nothing to tell."""
+        return not (self.new or self.missing or self.renamed or self.modified or self.pending)
+
+
+def find_changes(
+    layout: Layout, index: Index, pending: Iterable[Header], progress: Progress | None
+) -> Status:
+    """Compare the files with the headers.
+
+    A content is read only if its file is not known to be as it was written; what was found
+    to be right is not read again.
+    """
+    index.catch_up()
+    new = [name for name in index.without_header() if _is_file(layout.content_of(name))]
+    gone = [_entry(layout, *found) for found in index.orphans()]
+    renamed = tuple(_renamed(layout, gone, new))
+    missing = set(gone) - {found.entry for found in renamed}
+    return Status(
+        tuple(sorted(set(new) - {found.name for found in renamed})),
+        tuple(entry for entry in gone if entry in missing),
+        renamed,
+        tuple(_modified(layout, index, progress or _no_progress)),
+        tuple(pending),
+    )
+
+
+def is_modified(path: str, header: Header) -> bool:
+    """Whether a physical file is not the content that its header gives size or SHA-256 of."""
+    size, sha256 = header.get("size"), header.get("sha256")
+    try:
+        if size is not None and str(os.stat(path).st_size) != size:
+            return True
+        return sha256 is not None and sha256_of(path) != sha256
+    except FileNotFoundError:
+        return False
+
+
+def sha256_of(path: str) -> str:
+    """The digest of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    for chunk in _fs.chunks(Path(path)):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _renamed(layout: Layout, gone: Iterable[Entry], new: Iterable[str]) -> Iterator[Renamed]:
+    """Pairs of an entry without file and a file without header that have the same content."""
+    waiting: dict[tuple[str, str], list[Entry]] = {}
+    for entry in gone:
+        known = entry.header.get("size"), entry.header.get("sha256")
+        if known[0] is not None and known[1] is not None:
+            waiting.setdefault((known[0], known[1]), []).append(entry)
+    sizes = {size for size, _ in waiting}
+    for name in sorted(new):
+        path = layout.content_of(name)
+        size = str(os.lstat(path).st_size)
+        if size in sizes and (same := waiting.get((size, sha256_of(path)))):
+            yield Renamed(same.pop(0), name)
+
+
+def _modified(layout: Layout, index: Index, progress: Progress) -> Iterator[Entry]:
+    total = index.count()
+    verified = []
+    for done, item in enumerate(index.items(), 1):
+        progress(done, total)
+        path = layout.content_of(item.name)
+        try:
+            stamp = text_of_stamp(_fs.stamp_of(os.lstat(path)))
+        except FileNotFoundError:
+            continue
+        if stamp == item.file_stamp:
+            continue
+        if is_modified(path, item.header):
+            yield _entry(layout, item.name, item.header)
+        elif "sha256" in item.header:
+            verified.append((item.name, stamp))
+    index.note_contents(verified)
+
+
+def _entry(layout: Layout, name: str, header: Header) -> Entry:
+    return Entry(PartURL.parse(header["url"]), name, Path(layout.content_of(name)), header)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _no_progress(_done: int, _total: int) -> None:
+    return
