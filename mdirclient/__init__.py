@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mdirclient import errors
     from mdirclient.connect import connect, open_store
-    from mdirclient.folder import Batch, Counted, Entry, Folder, Message, Origin
+    from mdirclient.folder import (
+        Batch,
+        Change,
+        Counted,
+        Entry,
+        Finding,
+        Folder,
+        Message,
+        Origin,
+        Renamed,
+        Status,
+    )
     from mdirclient.header import Header
     from mdirclient.interfaces import Mdird, Mstore, Receiver, Subscription
     from mdirclient.mail.stored import StoredMessage
@@ -26,9 +37,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Batch": "folder",
+    "Change": "folder",
     "Counted": "folder",
     "End": "patch",
     "Entry": "folder",
+    "Finding": "folder",
     "Folder": "folder",
     "Header": "header",
     "Mdird": "interfaces",
@@ -39,6 +52,8 @@ _HOMES = {
     "PartURL": "url",
     "Patch": "patch",
     "Receiver": "interfaces",
+    "Renamed": "folder",
+    "Status": "folder",
     "StoredMessage": "mail.stored",
     "Subscription": "interfaces",
     "SyncReport": "sync",
@@ -53,9 +68,11 @@ _HOMES = {
 
 __all__ = [
     "Batch",
+    "Change",
     "Counted",
     "End",
     "Entry",
+    "Finding",
     "Folder",
     "Header",
     "Mdird",
@@ -66,6 +83,8 @@ __all__ = [
     "PartURL",
     "Patch",
     "Receiver",
+    "Renamed",
+    "Status",
     "StoredMessage",
     "Subscription",
     "SyncReport",

@@ -6,7 +6,7 @@ on return and what a crash leaves. Errors of the disk pass unchanged as `OSError
 
 from mdirclient._fs.flush import Group, has_syncfs, sync_directory, sync_file
 from mdirclient._fs.lock import is_abandoned, lock
-from mdirclient._fs.probe import filesystem_type, is_network_filesystem
+from mdirclient._fs.probe import FileSystem, filesystem_type, is_network_filesystem
 from mdirclient._fs.publish import (
     has_hard_links,
     make_directories,
@@ -20,9 +20,11 @@ from mdirclient._fs.publish import (
 )
 from mdirclient._fs.read import chunks, read_file
 from mdirclient._fs.times import Stamp, grain_ns, is_older, mark, stamp_of
+from mdirclient._fs.trial import try_file_system
 from mdirclient._fs.write import NewFile, create, replace, replace_with, spool
 
 __all__ = [
+    "FileSystem",
     "Group",
     "NewFile",
     "Stamp",
@@ -52,4 +54,5 @@ __all__ = [
     "sweep",
     "sync_directory",
     "sync_file",
+    "try_file_system",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import attrs
+
 #: File systems on which locks and shared memory do not reach all who see the files.
 NETWORK_TYPES = frozenset(
     [
@@ -49,6 +51,31 @@ def filesystem_type(path: str | os.PathLike[str]) -> str | None:
         if inside and len(point) >= len(best):
             best, kind = point, rest.split(b" ")[0].decode()
     return kind
+
+
+@attrs.frozen
+class FileSystem:
+    """What a file system can do, as it was found by trying.
+
+    Attributes:
+        type: as in mount(8), or None where the system does not tell.
+        is_network: on which locks and times may not reach all who see the files.
+        is_writable: without that nothing else could be tried.
+        has_hard_links: else names are reserved and replaced.
+        is_case_sensitive: `a` and `A` are two files.
+        keeps_normal_forms: the same name in NFC and NFD is two files.
+        keeps_times: times of change are kept to the nanosecond.
+        longest_name: in bytes of ASCII.
+    """
+
+    type: str | None
+    is_network: bool
+    is_writable: bool = False
+    has_hard_links: bool = False
+    is_case_sensitive: bool = False
+    keeps_normal_forms: bool = False
+    keeps_times: bool = False
+    longest_name: int = 0
 
 
 def is_network_filesystem(path: str | os.PathLike[str]) -> bool:

@@ -22,6 +22,7 @@ from mdirclient.errors import (
 
 OK: Final = 0
 USAGE: Final = 64
+BROKEN: Final = 65
 NO_USER: Final = 67
 TEMPORARY: Final = 75
 INTERRUPTED: Final = 130

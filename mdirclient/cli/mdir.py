@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 from mdirclient.cli import exits
 from mdirclient.cli.arguments import Parser, add_config, run, settings_of
+from mdirclient.errors import VersionFormatError
+from mdirclient.folder.version import parse_version
 
 PROGRAM: Final = "mdir"
 
@@ -25,6 +28,9 @@ def parser() -> Parser:
     _add_ls(commands)
     _add_resolve(commands)
     _add_sync(commands)
+    _add_status(commands)
+    _add_check(commands)
+    _add_version(commands)
     return top
 
 
@@ -69,6 +75,57 @@ def _add_sync(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument("--json", action="store_true", help="print the result as one object")
     add_config(command)
     command.set_defaults(command=_sync)
+
+
+def _add_status(commands: argparse._SubParsersAction[Parser]) -> None:
+    command = commands.add_parser(
+        "status",
+        help="show what was changed by hand",
+        description="Show what was changed by hand in a local folder: files that are new, missing,"
+        " renamed or modified, and entries whose content could not be had. Changes nothing.",
+    )
+    _add_directory(command)
+    command.add_argument("--json", action="store_true", help="print the result as one object")
+    command.set_defaults(command=_status)
+
+
+def _add_check(commands: argparse._SubParsersAction[Parser]) -> None:
+    command = commands.add_parser(
+        "check",
+        help="find what is broken, and repair it",
+        description="Find what is broken in a local folder, each finding with its remedy, and show"
+        " what its file system can do. Exits 65 while something is broken.",
+    )
+    _add_directory(command)
+    command.add_argument(
+        "--repair",
+        action="store_true",
+        help="repair it; what has no place goes to .meta/.lost+found, nothing is deleted",
+    )
+    command.add_argument(
+        "--dry-run", action="store_true", help="with --repair, only print what would be done"
+    )
+    command.add_argument("--json", action="store_true", help="print the result as one object")
+    command.set_defaults(command=_check)
+
+
+def _add_version(commands: argparse._SubParsersAction[Parser]) -> None:
+    command = commands.add_parser(
+        "version",
+        help="show or set the counter",
+        description="Show the counter of a local folder, or set it, whatever .version holds. A"
+        " lower one replays history and removes nothing that is there.",
+    )
+    _add_directory(command)
+    command.add_argument("version", metavar="N", nargs="?", type=_version, help="the new counter")
+    command.set_defaults(command=_show_version)
+
+
+def _version(word: str) -> int:
+    try:
+        return parse_version(os.fsencode(word), path=word)
+    except VersionFormatError as error:
+        raise argparse.ArgumentTypeError(f"{word!a}: {error.reason}") from None
 
 
 def _add_directory(command: argparse.ArgumentParser) -> None:
@@ -131,6 +188,48 @@ def _sync(arguments: argparse.Namespace) -> int:
         for step in report.steps:
             print(step_line(step))
     print(report_line(report, dry_run=arguments.dry_run))
+    return exits.OK
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from mdirclient.cli.output import print_json, progress_bar, status_lines, status_object
+    from mdirclient.folder import Folder
+
+    with Folder(arguments.directory) as folder, progress_bar(arguments.directory) as progress:
+        status = folder.status(progress=progress)
+    if arguments.json:
+        print_json(status_object(status))
+        return exits.OK
+    for line in status_lines(status):
+        print(line)
+    return exits.OK
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from mdirclient.cli.output import check_lines, check_object, print_json, progress_bar
+    from mdirclient.folder import Folder
+
+    with Folder(arguments.directory) as folder, progress_bar(arguments.directory) as progress:
+        system = folder.file_system()
+        found = folder.check(progress=progress)
+        repaired = folder.repair(dry_run=arguments.dry_run) if arguments.repair else ()
+        left = folder.check() if repaired else found
+    if arguments.json:
+        print_json(check_object(system, repaired, left))
+    else:
+        for line in check_lines(system, repaired, left, is_dry=arguments.dry_run):
+            print(line)
+    return exits.BROKEN if left else exits.OK
+
+
+def _show_version(arguments: argparse.Namespace) -> int:
+    from mdirclient.folder import Folder
+
+    with Folder(arguments.directory) as folder:
+        folder.require()
+        if arguments.version is not None:
+            folder.version = arguments.version
+        print(folder.version)
     return exits.OK
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from mdirclient.folder import Entry
+import attrs
+
+from mdirclient._fs import FileSystem
+from mdirclient.folder import Entry, Finding, Status
 from mdirclient.header import Header
 from mdirclient.sync import SyncReport
 from mdirclient.sync.plan import Step
@@ -58,9 +61,94 @@ def report_object(report: SyncReport) -> dict[str, object]:
     }
 
 
+def status_lines(status: Status) -> Iterator[str]:
+    """For `mdir status`: what happened and to which name."""
+    for name in status.new:
+        yield f"new       {shown(name)}"
+    for entry in status.missing:
+        yield f"missing   {shown(entry.name)}"
+    for found in status.renamed:
+        yield f"renamed   {shown(found.entry.name)} -> {shown(found.name)}"
+    for entry in status.modified:
+        yield f"modified  {shown(entry.name)}"
+    for header in status.pending:
+        yield f"pending   {shown(header['url'])} {shown(header.get('pending-reason') or '')}"
+
+
+def status_object(status: Status) -> dict[str, object]:
+    """For `mdir status --json`."""
+    return {
+        "new": list(status.new),
+        "missing": [_named(entry) for entry in status.missing],
+        "renamed": [{**_named(found.entry), "new-name": found.name} for found in status.renamed],
+        "modified": [_named(entry) for entry in status.modified],
+        "pending": [
+            {"url": header["url"], "reason": header.get("pending-reason")}
+            for header in status.pending
+        ],
+    }
+
+
+def _named(entry: Entry) -> dict[str, object]:
+    return {"name": entry.name, "url": str(entry.url)}
+
+
+def check_lines(
+    system: FileSystem, repaired: Iterable[Finding], left: Iterable[Finding], *, is_dry: bool
+) -> Iterator[str]:
+    """For `mdir check`: what the file system can do, what was repaired, what is left."""
+    yield f"file system: {_system_text(system)}"
+    for finding in repaired:
+        verb = "would repair" if is_dry else "repaired"
+        yield f"{verb} {_finding_text(finding)}: {finding.remedy}"
+    is_told = set(repaired) if is_dry else set()
+    for finding in left:
+        if finding not in is_told:
+            remedy = finding.remedy or "rename it by hand"
+            yield f"{_finding_text(finding)}; remedy: {remedy}"
+
+
+def _finding_text(finding: Finding) -> str:
+    detail = f" ({shown(finding.detail)})" if finding.detail else ""
+    return f"{shown(finding.path)}: {finding.problem}{detail}"
+
+
+def _system_text(system: FileSystem) -> str:
+    if not system.is_writable:
+        return f"{system.type or 'unknown'}, not writable"
+    words = [
+        system.type or "unknown",
+        "network" if system.is_network else "local",
+        "hard links" if system.has_hard_links else "no hard links",
+        "case-sensitive" if system.is_case_sensitive else "case-insensitive",
+        "keeps normal forms" if system.keeps_normal_forms else "mixes normal forms",
+        "exact times" if system.keeps_times else "coarse times",
+        f"names to {system.longest_name} bytes",
+    ]
+    return ", ".join(words)
+
+
+def check_object(
+    system: FileSystem, repaired: Iterable[Finding], left: Iterable[Finding]
+) -> dict[str, object]:
+    """For `mdir check --json`."""
+    return {
+        "file-system": {name.replace("_", "-"): v for name, v in attrs.asdict(system).items()},
+        "repaired": [_finding_object(finding) for finding in repaired],
+        "findings": [_finding_object(finding) for finding in left],
+    }
+
+
+def _finding_object(finding: Finding) -> dict[str, object]:
+    texts = {"problem": finding.problem, "remedy": finding.remedy}
+    return {**attrs.asdict(finding), **texts}
+
+
 def print_json(value: object) -> None:
     """One object on one line."""
-    print(json.dumps(value, ensure_ascii=False))
+    # A name on disk that is no UTF-8 has surrogates; JSON writes those as escapes.
+    text = json.dumps(value, ensure_ascii=False)
+    print(text if text.isprintable() else json.dumps(value))
 
 
 @contextlib.contextmanager

@@ -133,7 +133,8 @@ def _own_files(layout: Layout) -> Iterator[Finding]:
     try:
         read_version(layout)
     except VersionFormatError as error:
-        yield Finding("version", ".version", f"it holds {error.held!a}: {error.reason}")
+        held = f"it holds {error.held[:80]!a}: " if error.held else ""
+        yield Finding("version", ".version", held + error.reason)
     try:
         read_origin(layout)
     except (FormatError, OSError) as error:

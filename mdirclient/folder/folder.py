@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal
 
 from mdirclient import _fs
+from mdirclient._fs import FileSystem
 from mdirclient.errors import (
     CounterMovedError,
     FolderNotFoundError,
@@ -35,6 +36,7 @@ from mdirclient.folder.plan import Planner
 from mdirclient.folder.scan import Row
 from mdirclient.folder.status import Progress, Status, find_changes
 from mdirclient.folder.version import version_to_bytes
+from mdirclient.folder.watch import Change, changes
 from mdirclient.header import Header
 from mdirclient.interfaces import URL, Content
 from mdirclient.url import PartURL
@@ -236,6 +238,30 @@ class Folder:
                     self._record(Journal(steps))
                     self._run(Journal(steps), is_complete=is_complete)
         return tuple(repaired)
+
+    def watch(self, *, timeout: float | None = None) -> Iterator[Change]:
+        """What is changing, as a hint: it may be late, incomplete or ask for a look at all.
+
+        Needs the extra `watch`.
+
+        Args:
+            timeout: end after so many seconds without a change; None: go on for good.
+
+        Raises:
+            FolderNotFoundError: it has no `.meta`, or has lost it.
+            ImportError: watchfiles is not installed.
+        """
+        self.require()
+        return changes(self._layout, timeout)
+
+    def file_system(self) -> FileSystem:
+        """What the file system of the folder can do, found by trying in `.meta/.stage`.
+
+        Raises:
+            FolderNotFoundError: it has no `.meta`.
+        """
+        self.require()
+        return _fs.try_file_system(self._layout.stage)
 
     # -- changing
 

@@ -240,7 +240,9 @@ class Index:
         wait = _FIRST_WAIT
         deadline = time.monotonic() + _PATIENCE
         while not self._is_current():
-            if time.monotonic() >= deadline or _fs.is_abandoned(self._layout.lock):
+            is_publishing = self._state().stamps != self._stamps()
+            is_late = time.monotonic() >= deadline
+            if not is_publishing or is_late or _fs.is_abandoned(self._layout.lock):
                 self.refresh()
                 return
             # A writer has published and not settled yet. Once two have settled, the second

@@ -6,10 +6,14 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 
+from mdirclient._fs import flush
 from mdirclient.errors import MdirError
 
 #: The calls that change the disk or make it durable.
-CALLS = ("open", "write", "fsync", "link", "unlink", "rename", "replace", "mkdir", "rmdir", "close")
+CALLS = (
+    *("open", "write", "fsync", "link", "unlink", "rename", "replace", "mkdir", "rmdir", "close"),
+    *("utime", "syncfs"),
+)
 
 Fault = Callable[[], None]
 
@@ -35,7 +39,9 @@ class Counter:
 def counted(stop_at: int | None, fault: Fault) -> Iterator[Counter]:
     """Count the calls made in the context."""
     counter = Counter(stop_at, fault)
-    originals = {name: getattr(os, name) for name in CALLS}
+    # syncfs(2) is not in `os`.
+    homes = {name: flush if name == "syncfs" else os for name in CALLS}
+    originals = {name: getattr(homes[name], name) for name in CALLS}
 
     def wrapped(name: str) -> Callable[..., object]:
         original = originals[name]
@@ -52,11 +58,11 @@ def counted(stop_at: int | None, fault: Fault) -> Iterator[Counter]:
 
     try:
         for name in CALLS:
-            setattr(os, name, wrapped(name))
+            setattr(homes[name], name, wrapped(name))
         yield counter
     finally:
         for name, original in originals.items():
-            setattr(os, name, original)
+            setattr(homes[name], name, original)
 
 
 def steps_of(operation: Callable[[], object]) -> int:
