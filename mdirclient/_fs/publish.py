@@ -19,13 +19,16 @@ _NO_LINKS = frozenset(
 )
 
 
-def publish(staged: Path, path: Path) -> None:
+def publish(staged: Path, path: Path) -> bool:
     """Give a staged file a second, visible name, never overwriting. Not durable yet.
 
     The staged name stays where there are hard links, so that recovery can tell by the
     inode whether this was done. Elsewhere the name is reserved and then replaced.
 
     Crash: the name is absent or complete; without hard links also an empty file.
+
+    Returns:
+        Whether there are hard links.
 
     Raises:
         FileExistsError: something has the name already.
@@ -37,6 +40,8 @@ def publish(staged: Path, path: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         _reserve_and_replace(staged, path)
+        return False
+    return True
 
 
 def _reserve_and_replace(staged: Path, path: Path) -> None:

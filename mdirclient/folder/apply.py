@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 
@@ -23,6 +23,9 @@ from mdirclient.folder.version import MAX_READ, parse_version, version_to_bytes
 from mdirclient.header import MAX_BYTES, Header
 from mdirclient.naming import plainer_name, safe_name
 from mdirclient.url import PartURL
+
+#: Does a step; returns it when it is done, or what is to be done in its place.
+_Do = Callable[[Step], Step]
 
 _HEADER = ".header"
 #: How file systems say that they cannot have a name: too long, or characters they do not know.
@@ -58,11 +61,14 @@ class Applier:
         self._choose_name = choose_name
         self._durable = durable
         self._is_recovery = is_recovery
-        self._actions: dict[Action, Callable[[Step], Step]] = {
-            "add": self._add,
+        self._is_reserving = False
+        # Contents first: a header makes an entry of what has its name.
+        self._contents: dict[Action, _Do] = {"add": self._add, "rename": self._rename}
+        self._others: dict[Action, _Do] = {
+            "add": self._add_header,
             "replace": self._replace_entry,
             "remove": self._remove,
-            "rename": self._rename,
+            "rename": self._rename_header,
             "pend": self._pend,
             "unpend": self._unpend,
             "keep": self._keep,
@@ -86,13 +92,15 @@ class Applier:
         Returns:
             The journal with the names that the entries really got.
         """
-        for number in range(len(journal.steps)):
-            while (done := self._apply(journal.steps[number])) != journal.steps[number]:
-                # Race: a person took the name. The journal must name the pair that appears.
-                steps = (*journal.steps[:number], done, *journal.steps[number + 1 :])
-                journal = attrs.evolve(journal, steps=steps)
-                self._replace(self._layout.journal, journal.to_bytes())
+        journal = self._each(journal, self._contents)
+        self._settle_reserved()
+        journal = self._each(journal, self._others)
         self._sync(self._layout.path, self._layout.meta, self._layout.pending)
+        if renames := [step for step in journal.steps if step.action == "rename"]:
+            # Crash: an old name goes only when the new one is certain to stay.
+            for step in renames:
+                self._retire(step)
+            self._sync(self._layout.path, self._layout.meta)
         self._set_version(journal)
         if journal.origin:
             self._replace(self._layout.origin, journal.origin.to_header().to_bytes())
@@ -112,27 +120,52 @@ class Applier:
         """Write `.version`; durable on return."""
         self._replace(self._layout.version, version_to_bytes(version))
 
-    # -- the steps: each returns itself when it is done, or what to do in its place
+    # -- the steps
 
-    def _apply(self, step: Step) -> Step:
-        return self._actions[step.action](step)
+    def _each(self, journal: Journal, actions: Mapping[Action, _Do]) -> Journal:
+        for number in range(len(journal.steps)):
+            journal = self._one(journal, number, actions)
+        return journal
+
+    def _one(self, journal: Journal, number: int, actions: Mapping[Action, _Do]) -> Journal:
+        step = journal.steps[number]
+        do = actions.get(step.action)
+        while do and (done := do(step)) != step:
+            # Race: a person took the name. The journal must name the pair that appears.
+            steps = (*journal.steps[:number], done, *journal.steps[number + 1 :])
+            journal = attrs.evolve(journal, steps=steps)
+            self._replace(self._layout.journal, journal.to_bytes())
+            if actions is self._others and step.action in self._contents:
+                journal = self._one(journal, number, self._contents)
+                self._settle_reserved()
+            step = journal.steps[number]
+        return journal
+
+    def _settle_reserved(self) -> None:
+        if self._is_reserving:
+            # Crash: a name that was reserved is empty until its replacement is durable.
+            self._sync(self._layout.path)
 
     def _add(self, step: Step) -> Step:
+        staged = self._stage(step.staged)
+        if self._is_recovery and not os.path.lexists(staged):
+            return step  # published before the crash, without hard links
+        try:
+            is_free = self._publish(staged, self._content(step))
+        except OSError as error:
+            return attrs.evolve(step, name=self._choose_plainer(step.name, error))
+        return step if is_free else attrs.evolve(step, name=self._choose_name(step.name))
+
+    def _add_header(self, step: Step) -> Step:
         content, header = self._stage(step.staged), self._stage(staged_header(step.staged))
         if self._is_recovery and not (
             os.path.lexists(content) or os.path.lexists(self._content(step))
         ):
             return step  # published before the crash, without hard links, and then removed
-        try:
-            is_free = self._publish(content, self._content(step))
-        except OSError as error:
-            return attrs.evolve(step, name=self._choose_plainer(step.name, error))
-        if not is_free:
-            return attrs.evolve(step, name=self._choose_name(step.name))
-        if not self._publish(header, self._header(step)):
-            _unpublish(self._content(step), content)
-            return attrs.evolve(step, name=self._choose_name(step.name))
-        return step
+        if self._publish(header, self._header(step)):
+            return step
+        _unpublish(self._content(step), content)
+        return attrs.evolve(step, name=self._choose_name(step.name))
 
     def _replace_entry(self, step: Step) -> Step:
         # Race: a reader can meet the new content with the old header for a moment; contents
@@ -153,27 +186,39 @@ class Applier:
         return step
 
     def _rename(self, step: Step) -> Step:
-        old, new = self._content(step), self._layout.content_of(step.new_name)
-        old_header, new_header = self._header(step), self._layout.header_of(step.new_name)
+        """Give the pair its new name; the old one goes when the new one is durable."""
         if step.new_name == step.name:
             return step
+        old, new = self._content(step), self._layout.content_of(step.new_name)
+        old_header, new_header = self._header(step), self._layout.header_of(step.new_name)
         if _is_alias(old, new) or _is_alias(old_header, new_header):
             # One file that this file system finds under both names: it keeps the one it has.
             return attrs.evolve(step, new_name=step.name)
-        # The old header goes last: while it is there, what has the old name is the entry's.
-        if self._holds_url(step.name, step.url):
+        if self._holds_url(step.name, step.url) and os.path.lexists(old):
             try:
-                is_free = not os.path.lexists(old) or self._publish(old, new)
+                is_free = self._publish(old, new)
             except OSError as error:
                 return attrs.evolve(step, new_name=self._choose_plainer(step.new_name, error))
             if not is_free:
                 return attrs.evolve(step, new_name=self._choose_name(step.new_name))
-            if not self._publish(old_header, new_header):
-                _unpublish(new, old)
-                return attrs.evolve(step, new_name=self._choose_name(step.new_name))
-            _fs.remove(old_header)
-        _remove_one_of_two(old, new)
         return step
+
+    def _rename_header(self, step: Step) -> Step:
+        if step.new_name == step.name or not self._holds_url(step.name, step.url):
+            return step
+        if self._publish(self._header(step), self._layout.header_of(step.new_name)):
+            return step
+        _unpublish(self._layout.content_of(step.new_name), self._content(step))
+        return attrs.evolve(step, new_name=self._choose_name(step.new_name))
+
+    def _retire(self, step: Step) -> None:
+        """Remove the old name of a pair."""
+        if step.new_name == step.name or not self._holds_url(step.new_name, step.url):
+            return
+        # The old header goes last: while it is there, what has the old name is the entry's.
+        _remove_one_of_two(self._content(step), self._layout.content_of(step.new_name))
+        if self._holds_url(step.name, step.url):
+            _fs.remove(self._header(step))
 
     def _pend(self, step: Step) -> Step:
         header = self._stage(staged_header(step.staged))
@@ -208,12 +253,13 @@ class Applier:
         if self._is_recovery and not os.path.lexists(staged):
             return True  # done before the crash, without hard links
         try:
-            _fs.publish(staged, path)
+            self._is_reserving |= not _fs.publish(staged, path)
         except FileExistsError:
             if self._is_recovery and _is_same_file(staged, path):
                 return True
             if not self._is_reservation(staged, path):
                 return False
+            self._is_reserving = True
             _fs.replace_with(staged, path)
         return True
 

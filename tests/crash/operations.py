@@ -82,9 +82,12 @@ def repair(folder: Folder) -> None:
 
 OPERATIONS = [add, remove, rename, apply, apply_many, add_again, replace_edited, repair]
 #: What a person left, and the operation has not mended yet.
-BROKEN = {add_again: {"missing"}, repair: {"version", "header", "renamed"}}
+BROKEN: dict[Operation, set[str]] = {
+    add_again: {"missing"},
+    repair: {"version", "header", "renamed"},
+}
 #: The contents that the operation is there to remove.
-REMOVED = {remove: {b"one"}, apply: {b"one", b"nine"}}
+REMOVED: dict[Operation, set[bytes]] = {remove: {b"one"}, apply: {b"one", b"nine"}}
 
 
 def prepared(path: Path, operation: Operation) -> Folder:

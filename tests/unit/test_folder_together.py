@@ -129,3 +129,22 @@ def test_a_journal_that_could_not_be_flushed_is_taken_back(
     assert (0, 1) == (folder.version, len(folder))
     assert not (folder.path / ".meta" / ".journal").exists()
     assert [] == list((folder.path / ".meta" / ".stage").iterdir())
+
+
+def test_a_header_name_taken_while_publishing(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pair gets another name, and its content leaves nothing behind."""
+    folder.add(header(0, "z"), b"0")
+    link = os.link
+
+    def taken_first(source: str, target: str, **options: bool) -> None:
+        if target.endswith("/.meta/a.txt"):
+            Path(target).write_bytes(b"mine")
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", taken_first)
+    assert "a (2).txt" == folder.add(header(1, "a.txt"), b"1").name
+    assert "b.txt" == folder.rename("mdir:0@x.org/1", "b.txt").name
+    assert ["a (2).txt", "b.txt"] == names(folder)
+    assert b"mine" == (folder.path / ".meta" / "a.txt").read_bytes()
