@@ -18,7 +18,7 @@ from mdirclient._fs.publish import (
     remove_tree,
     sweep,
 )
-from mdirclient._fs.read import chunks, read_file
+from mdirclient._fs.read import chunks, open_file, read_file
 from mdirclient._fs.times import Stamp, grain_ns, is_older, mark, stamp_of
 from mdirclient._fs.trial import try_file_system
 from mdirclient._fs.write import NewFile, create, replace, replace_with, spool
@@ -42,6 +42,7 @@ __all__ = [
     "make_directory",
     "mark",
     "move",
+    "open_file",
     "publish",
     "publish_directory",
     "read_file",

@@ -10,8 +10,9 @@ from typing import Final
 
 from mdirclient._fs.probe import filesystem_type
 
-#: syncfs(2) reports what could not be written since Linux 5.8; before, errors were lost.
-_SYNCFS_REPORTS_ERRORS: Final = (5, 8)
+#: syncfs(2) reports contents that could not be written since Linux 5.8, and a journal that
+#: could not since 5.17; before, these errors were lost.
+_SYNCFS_REPORTS_ERRORS: Final = (5, 17)
 #: File systems whose syncfs(2) makes contents and names durable, as fsync(2) does.
 _SYNCFS_TYPES: Final = frozenset(["btrfs", "ext4", "f2fs", "tmpfs", "xfs"])
 #: So many files are flushed one by one: syncfs(2) waits for everything that any program has
@@ -122,6 +123,9 @@ class Group:
             sync_directory(self._directory)
         finally:
             self.close()
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let go of the files, flushed or not."""

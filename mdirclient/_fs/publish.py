@@ -107,7 +107,7 @@ def make_directory(path: Path, *, exist_ok: bool = False) -> None:
     try:
         os.mkdir(path)
     except FileExistsError:
-        if not exist_ok:
+        if not (exist_ok and os.path.isdir(path)):
             raise
 
 

@@ -33,6 +33,21 @@ def chunks(content: bytes | os.PathLike[str] | IO[bytes]) -> Iterator[bytes]:
             yield chunk
 
 
+def open_file(path: str) -> IO[bytes]:
+    """Open a regular file for reading.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file: a directory, a symbolic link.
+    """
+    descriptor = os.open(path, _READ)
+    try:
+        _check_regular(os.fstat(descriptor), path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
 def read_file(path: str, limit: int) -> tuple[bytes, Stamp]:
     """A small file of ours and its stamp, both of one moment.
 
@@ -46,14 +61,18 @@ def read_file(path: str, limit: int) -> tuple[bytes, Stamp]:
     descriptor = os.open(path, _READ)
     try:
         status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
+        _check_regular(status, path)
         # Race: what is written while it is read shows in the stamp, or comes after it.
         return _read(descriptor, min(status.st_size, limit) + 1), stamp_of(status)
     finally:
         os.close(descriptor)
+
+
+def _check_regular(status: os.stat_result, path: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 def _read(descriptor: int, size: int) -> bytes:

@@ -22,6 +22,8 @@ _COARSE_NS: Final = 2 * _SECOND
 #: (acdirmax in nfs(5)).
 _NETWORK_NS: Final = 60 * _SECOND
 
+_BITS: Final = 1 << 63
+
 Stamp = tuple[int, int, int, int]
 
 
@@ -45,9 +47,19 @@ def stamp_of(status: os.stat_result) -> Stamp:
     """What tells a file from a changed or another one, whatever touch(1) says.
 
     Returns:
-        Inode, size, and nanoseconds of modification and change.
+        Inode, size, and nanoseconds of modification and change, each as 64 bits with a sign:
+        inodes of some file systems, and times of some people, need one more.
     """
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return (
+        _signed(status.st_ino),
+        status.st_size,
+        _signed(status.st_mtime_ns),
+        _signed(status.st_ctime_ns),
+    )
+
+
+def _signed(number: int) -> int:
+    return number if -_BITS <= number < _BITS else (number + _BITS) % (2 * _BITS) - _BITS
 
 
 def mark(target: str | int) -> int | None:

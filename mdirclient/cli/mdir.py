@@ -105,6 +105,11 @@ def _add_check(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument(
         "--dry-run", action="store_true", help="with --repair, only print what would be done"
     )
+    command.add_argument(
+        "--allow-mass-removal",
+        action="store_true",
+        help="with --repair, take entries for removed though more than half of the files are gone",
+    )
     command.add_argument("--json", action="store_true", help="print the result as one object")
     command.set_defaults(command=_check)
 
@@ -207,12 +212,16 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from mdirclient.cli.output import check_lines, check_object, print_json, progress_bar
-    from mdirclient.folder import Folder
+    from mdirclient.folder import Finding, Folder
 
     with Folder(arguments.directory) as folder, progress_bar(arguments.directory) as progress:
         system = folder.file_system()
         found = folder.check(progress=progress)
-        repaired = folder.repair(dry_run=arguments.dry_run) if arguments.repair else ()
+        repaired: tuple[Finding, ...] = ()
+        if arguments.repair:
+            repaired = folder.repair(
+                dry_run=arguments.dry_run, allow_mass_removal=arguments.allow_mass_removal
+            )
         left = folder.check() if repaired else found
     if arguments.json:
         print_json(check_object(system, repaired, left))

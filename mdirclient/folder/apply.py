@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import attrs
 
 from mdirclient import _fs
-from mdirclient.errors import FormatError, VersionFormatError
+from mdirclient.errors import FormatError, JournalError, VersionFormatError
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.journal import Action, Journal, Step
 from mdirclient.folder.origin import Origin
@@ -30,8 +30,8 @@ _Do = Callable[[Step], Step]
 _HEADER = ".header"
 #: How file systems say that they cannot have a name: too long, or characters they do not know.
 _REFUSED_NAMES = frozenset([errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL])
-#: What is in the place of `.version` is no file, or one that we may not read.
-_NO_COUNTER = frozenset([errno.EACCES, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO])
+#: What is in the place of a file of ours is none, or one that we may not read.
+_NO_FILE = frozenset([errno.EACCES, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO])
 
 
 def staged_header(staged: str) -> str:
@@ -82,6 +82,12 @@ class Applier:
         """
         for path in self._needed(journal):
             os.stat(path)
+        actions = {step.action for step in journal.steps}
+        # What is in the way of a directory must be found before there is a journal.
+        if "pend" in actions:
+            self._make(self._layout.pending)
+        if actions & {"keep", "replace"}:
+            self._make(self._layout.lost_and_found)
         self._replace(self._layout.journal, journal.to_bytes())
 
     def run(self, journal: Journal) -> Journal:
@@ -281,7 +287,8 @@ class Applier:
         path = self._content(step)
         if stamp_of(path) not in ("", step.stamp):
             self._make(self._layout.lost_and_found)
-            kept = os.path.join(self._layout.lost_and_found, f"{step.staged}-{step.name}")
+            name = f"{step.staged}-{plainer_name(safe_name(step.name))}"
+            kept = os.path.join(self._layout.lost_and_found, name)
             try:
                 _fs.publish(path, kept)
             except FileExistsError:
@@ -296,8 +303,8 @@ class Applier:
 
     def _holds_url(self, name: str, url: str) -> bool:
         try:
-            with open(self._layout.header_of(name), "rb") as file:
-                return str(PartURL.parse(Header.parse(file.read())["url"])) == url
+            data, _ = _fs.read_file(self._layout.header_of(name), MAX_BYTES)
+            return str(PartURL.parse(Header.parse(data)["url"])) == url
         except (OSError, FormatError, KeyError):
             return False
 
@@ -379,7 +386,7 @@ def read_version(layout: Layout) -> int:
     except FileNotFoundError:
         return 0
     except OSError as error:
-        if error.errno not in _NO_COUNTER:
+        if error.errno not in _NO_FILE:
             raise
         reason = f"it cannot be read as a file ({error.strerror})"
         raise VersionFormatError(layout.version, b"", reason) from error
@@ -407,10 +414,14 @@ def read_journal(layout: Layout) -> Journal | None:
         JournalError: it cannot be read.
     """
     try:
-        with open(layout.journal, "rb") as file:
+        with _fs.open_file(layout.journal) as file:
             return Journal.parse(file.read(), path=layout.journal)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        raise JournalError(layout.journal, f"it cannot be read ({error.strerror})") from error
 
 
 def _is_same_file(one: str, other: str) -> bool:

@@ -7,6 +7,7 @@ Reads and writes that directory, nothing else.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -18,6 +19,16 @@ from typing import Any, Final, TypeVar
 from mdirclient import _fs, _sqlite
 
 T = TypeVar("T")
+
+
+class RenewedError(Exception):
+    """The database was damaged or refused; the one in its place is empty."""
+
+
+#: Connections of the process that this one was forked from.
+_INHERITED: Final[list[object]] = []
+#: A database that has to be replaced so often is done without.
+_REPLACEMENTS: Final = 2
 
 #: Part of the path, so that two versions of the package keep out of each other's way.
 _FORMAT: Final = "index-1"
@@ -48,9 +59,10 @@ MIGRATIONS: Final = (
         stamps TEXT NOT NULL,          -- of the folder's two directories, as they were then
         is_complete INTEGER NOT NULL,  -- every name that they have with these stamps is here
         is_marked INTEGER NOT NULL,    -- their times are our own
-        settled_at INTEGER NOT NULL    -- when we changed them last, in nanoseconds
+        settled_at INTEGER NOT NULL,   -- when we changed them last, in nanoseconds
+        token BLOB NOT NULL            -- tells this database from another one of the same folder
     );
-    INSERT INTO state VALUES (0, '', 0, 0, 0);
+    INSERT INTO state VALUES (0, '', 0, 0, 0, randomblob(16));
     CREATE TABLE entry (
         id INTEGER PRIMARY KEY,
         key TEXT NOT NULL,             -- naming.suffix_key of the name: key and number
@@ -86,8 +98,8 @@ class Database:
         self._folder = folder
         self._path = ""
         self._connection: sqlite3.Connection | None = None
-        self._inherited: sqlite3.Connection | None = None
-        self._process = 0
+        self._process = os.getpid()
+        self._replaced = 0
         self._grain = 0
 
     @property
@@ -97,63 +109,103 @@ class Database:
         return self._grain
 
     def use(self, use: Callable[[sqlite3.Connection], T]) -> T:
-        """Call with the connection; again, if the database has to be replaced.
+        """Call with the connection.
 
-        What is called may therefore have been cut anywhere before; its transaction is undone.
+        Raises:
+            RenewedError: the database had to be replaced: the one that there is now knows nothing.
         """
-        for _ in range(2):
-            try:
-                return use(self._opened())
-            except sqlite3.Error as error:
-                self._replace(error)
-        self._path = _sqlite.MEMORY
-        return use(self._opened())
+        try:
+            return use(self._opened())
+        # Damage also shows as values of a kind that was never written.
+        except (sqlite3.Error, ValueError, TypeError, IndexError) as error:
+            if self._path == _sqlite.MEMORY:
+                raise
+            self._replace(error)
+            raise RenewedError from error
 
     def rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
-        """All rows of a query."""
+        """All rows of a query; raises RenewedError as `use` does."""
         return self.use(lambda connection: connection.execute(query, values).fetchall())
 
     def snapshot(self, query: str) -> Iterator[Any]:
-        """The rows of a query as of this moment, whatever happens to the database later."""
-        first = self.rows(query + " LIMIT 1")
-        if not first:
-            return
-        if self._path == _sqlite.MEMORY:
+        """The rows of a query as of this moment, whatever happens to the database later.
+
+        Raises:
+            RenewedError: as `use` does, before the first row.
+            OSError: the database was damaged while it was read.
+        """
+        connection = self._second_connection()
+        if connection is None:
             yield from self.rows(query)
             return
-        # A connection of its own: what it has begun to read stays as it is.
-        with contextlib.closing(_open(self._path)) as connection:
-            yield from connection.execute(query)
+        with contextlib.closing(connection):
+            try:
+                yield from connection.execute(query)
+            except sqlite3.Error as error:
+                self._replace(error)
+                raise OSError(
+                    errno.EIO, f"the index was damaged while it was read ({error}); try again"
+                ) from error
+
+    def _second_connection(self) -> sqlite3.Connection | None:
+        """A connection that goes on seeing what is there now; None where there can be none."""
+        query = "SELECT serial, token FROM state"
+        mine = self.rows(query)
+        if self._path == _sqlite.MEMORY:
+            return None
+        try:
+            connection = _sqlite.connect(
+                self._path, MIGRATIONS, timeout=_TIMEOUT, create=False, durable=False
+            )
+        except sqlite3.Error:
+            return None
+        try:
+            connection.execute("BEGIN")
+            # Race: somebody may have removed the cache, and another process made a new one.
+            if connection.execute(query).fetchall() == mine:
+                return connection
+        except sqlite3.Error:
+            pass
+        connection.close()
+        return None
 
     def close(self) -> None:
         """Close the connection; using the database opens it again."""
+        self._leave_inherited()
         connection, self._connection = self._connection, None
-        # What another process has opened is not ours to close.
-        if connection and self._process == os.getpid():
+        if connection:
             connection.close()
 
     def _opened(self) -> sqlite3.Connection:
-        if self._process != os.getpid():
-            # Pitfall: an SQLite connection must neither be used nor closed beyond a fork.
-            self._inherited, self._connection = self._connection, None
-            self._process = os.getpid()
+        self._leave_inherited()
         if self._connection is None:
             self._path = self._path or _path_of(self._folder)
             self._connection = _open(self._path)
         return self._connection
 
-    def _replace(self, error: sqlite3.Error) -> None:
+    def _leave_inherited(self) -> None:
+        if self._process != os.getpid():
+            # Pitfall: an SQLite connection must neither be used nor closed beyond a fork.
+            _INHERITED.append(self._connection)
+            self._connection = None
+            self._process = os.getpid()
+
+    def _replace(self, error: Exception) -> None:
         """Give up the database: a damaged one is removed, one that refuses is done without."""
         with contextlib.suppress(sqlite3.Error):
             self.close()
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in _REFUSALS or self._path == _sqlite.MEMORY:
+        self._replaced += 1
+        if code in _REFUSALS or self._replaced > _REPLACEMENTS or not self._path:
             self._path = _sqlite.MEMORY
             return
+        directory = os.path.dirname(self._path)
         with contextlib.suppress(OSError):
-            # Processes that have it open go on with it, each with its own.
-            for suffix in ("", "-wal", "-shm"):
-                _fs.remove(self._path + suffix)
+            # Whoever has it open goes on with it. Its files must not meet those of the next one.
+            aside = f"{directory}-{os.urandom(8).hex()}"
+            _fs.move(directory, aside)
+            _fs.remove_tree(aside)
+        _made.cache_clear()
         self._path = ""
 
 
@@ -163,13 +215,14 @@ def _path_of(folder: str) -> str:
     if directory is None:
         return _sqlite.MEMORY
     digest = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()
-    return os.path.join(directory, f"{digest[:32]}.sqlite3")
+    return os.path.join(directory, digest[:32], "index.sqlite3")
 
 
 def _open(path: str) -> sqlite3.Connection:
     if path != _sqlite.MEMORY and not os.path.exists(path):
         with contextlib.suppress(OSError):
-            _fs.sweep(os.path.dirname(path), older_than=time.time() - _FORGOTTEN)
+            _fs.make_directory(os.path.dirname(path), exist_ok=True)
+            _fs.sweep(os.path.dirname(os.path.dirname(path)), older_than=time.time() - _FORGOTTEN)
     connection = _sqlite.connect(path, MIGRATIONS, timeout=_TIMEOUT, create=True, durable=False)
     connection.execute(f"PRAGMA cache_size=-{_PAGES_KIB}")
     return connection

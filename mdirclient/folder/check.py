@@ -6,6 +6,7 @@ what has no place goes to `.meta/.lost+found`.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal
@@ -18,7 +19,7 @@ from mdirclient.folder.apply import kept_name, read_journal, read_origin, read_v
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.index import Index
 from mdirclient.folder.journal import Step
-from mdirclient.folder.status import Status
+from mdirclient.folder.status import Guard, Status
 from mdirclient.header import MAX_BYTES, Header
 from mdirclient.naming import fold
 from mdirclient.url import PartURL
@@ -29,13 +30,18 @@ Kind = Literal[
     "version",
     "origin",
     "header",
+    "unreadable",
     "same-url",
     "renamed",
     "missing",
     "pending",
     "same-name",
     "not-utf8",
+    "in-the-way",
 ]
+
+#: DESIGN §5.7: so many entries may be taken for removed, or half of the folder, unasked.
+FEW: Final = 20
 
 #: What is wrong, and what `repair` does about it; an empty remedy is the user's to find.
 KINDS: Final[dict[Kind, tuple[str, str]]] = {
@@ -56,6 +62,7 @@ KINDS: Final[dict[Kind, tuple[str, str]]] = {
         "no header of an entry",
         "keep it in .meta/.lost+found; the file of its name is then one of yours",
     ),
+    "unreadable": ("the header cannot be read", ""),
     "same-url": (
         "another header has the same url",
         "keep it in .meta/.lost+found; the file of its name is then one of yours",
@@ -71,6 +78,7 @@ KINDS: Final[dict[Kind, tuple[str, str]]] = {
     ),
     "same-name": ("on some systems this is the name of another file", ""),
     "not-utf8": ("the name is not UTF-8, so this is no entry", ""),
+    "in-the-way": ("this must be a directory", ""),
 }
 
 
@@ -101,7 +109,9 @@ class Finding:
         return KINDS[self.kind][1]
 
 
-def find(layout: Layout, index: Index, status: Callable[[], Status]) -> tuple[Finding, ...]:
+def find(
+    layout: Layout, index: Index, guard: Guard, status: Callable[[], Status]
+) -> tuple[Finding, ...]:
     """All that is broken. The index is brought to what the files are first."""
     try:
         is_cut = read_journal(layout) is not None
@@ -110,8 +120,10 @@ def find(layout: Layout, index: Index, status: Callable[[], Status]) -> tuple[Fi
     if is_cut and _fs.is_abandoned(layout.lock):
         # What is incomplete because of it is not broken.
         return (Finding("cut", ".meta/.journal"), *_own_files(layout))
-    index.read_again()
-    return (*_own_files(layout), *_headers(layout, index), *_changes(status()), *_names(layout))
+    with guard():
+        index.read_again()
+        headers = tuple(_headers(layout, index))
+    return (*_own_files(layout), *headers, *_changes(status()), *_names(layout))
 
 
 def remedies(findings: Iterable[Finding]) -> Iterator[Step]:
@@ -139,7 +151,12 @@ def _own_files(layout: Layout) -> Iterator[Finding]:
         read_origin(layout)
     except (FormatError, OSError) as error:
         yield Finding("origin", ".meta/.origin", str(error))
+    for path in (layout.pending, layout.lost_and_found, layout.stage):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            yield Finding("in-the-way", os.path.relpath(path, layout.path))
     for name in _listed(layout.pending):
+        if not _is_utf8(name):
+            continue
         path = os.path.join(layout.pending, name)
         try:
             PartURL.parse(Header.parse(_fs.read_file(path, MAX_BYTES)[0])["url"])
@@ -148,22 +165,21 @@ def _own_files(layout: Layout) -> Iterator[Finding]:
 
 
 def _headers(layout: Layout, index: Index) -> Iterator[Finding]:
-    for name in index.unreadable():
-        yield Finding("header", f".meta/{name}", _reason(layout, name))
+    for name in index.doubtful():
+        path = layout.header_of(name)
+        try:
+            header = Header.parse(_fs.read_file(path, MAX_BYTES)[0], source=path)
+            PartURL.parse(header["url"])
+        except KeyError:
+            yield Finding("header", f".meta/{name}", "it has no `url`")
+        except FormatError as error:
+            yield Finding("header", f".meta/{name}", str(error))
+        except OSError as error:
+            is_none = error.errno in (errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
+            kind: Kind = "header" if is_none else "unreadable"
+            yield Finding(kind, f".meta/{name}", str(error.strerror))
     for name, first in index.duplicates():
         yield Finding("same-url", f".meta/{name}", first)
-
-
-def _reason(layout: Layout, name: str) -> str:
-    path = layout.header_of(name)
-    try:
-        header = Header.parse(_fs.read_file(path, MAX_BYTES)[0], source=path)
-        PartURL.parse(header["url"])
-    except KeyError:
-        return "it has no `url`"
-    except (FormatError, OSError) as error:
-        return str(error)
-    return ""
 
 
 def _changes(status: Status) -> Iterator[Finding]:
@@ -181,10 +197,15 @@ def _names(layout: Layout) -> Iterator[Finding]:
         first = seen.setdefault(fold(name), name)
         if first != name:
             yield Finding("same-name", name, first)
-    for directory, prefix in ((layout.path, ""), (layout.meta, ".meta/")):
+    places = ((layout.path, ""), (layout.meta, ".meta/"), (layout.pending, ".meta/.pending/"))
+    for directory, prefix in places:
         for name in _listed(directory):
-            if name != name.encode("utf-8", "replace").decode():
+            if not _is_utf8(name):
                 yield Finding("not-utf8", prefix + name)
+
+
+def _is_utf8(name: str) -> bool:
+    return name == name.encode("utf-8", "replace").decode()
 
 
 def _listed(path: str) -> list[str]:

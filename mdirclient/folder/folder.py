@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal
@@ -21,14 +22,15 @@ from mdirclient.errors import (
     FolderNotFoundError,
     HeaderError,
     JournalError,
+    MassRemovalError,
     PartURLError,
     UnknownURLError,
 )
 from mdirclient.folder.apply import Applier, read_journal, read_origin, read_version
 from mdirclient.folder.batch import Batch
-from mdirclient.folder.check import Finding, find, remedies
+from mdirclient.folder.check import FEW, Finding, find, remedies
 from mdirclient.folder.entry import Entry, Layout, Message, group
-from mdirclient.folder.index import BY_ANCHOR, BY_NAME, Index, Item
+from mdirclient.folder.index import BY_ANCHOR, BY_NAME, Index, Item, Ready
 from mdirclient.folder.journal import Journal
 from mdirclient.folder.names import Names
 from mdirclient.folder.origin import Origin
@@ -37,7 +39,7 @@ from mdirclient.folder.scan import Row
 from mdirclient.folder.status import Progress, Status, find_changes
 from mdirclient.folder.version import version_to_bytes
 from mdirclient.folder.watch import Change, changes
-from mdirclient.header import Header
+from mdirclient.header import MAX_BYTES, Header
 from mdirclient.interfaces import URL, Content
 from mdirclient.url import PartURL
 
@@ -48,6 +50,10 @@ Durability = Literal["full", "none"]
 
 #: What a crash left in `.stage` is removed after this many seconds.
 _SWEEP_AFTER: Final = 24 * 3600.0
+
+
+#: In nanoseconds: what was staged for a journal may look a little newer than it.
+_GRACE: Final = 2_000_000_000
 
 
 class Folder:
@@ -74,7 +80,8 @@ class Folder:
         self._layout = Layout(os.path.abspath(path))
         self._durable = durability == "full"
         self._lock_timeout = lock_timeout
-        self._guard = threading.RLock()
+        self._lock = threading.RLock()
+        self._process = os.getpid()
         self._index = Index(self._layout)
         self._names = Names(self._index)
         self._is_swept = False
@@ -96,11 +103,11 @@ class Folder:
     @version.setter
     def version(self, version: int) -> None:
         version_to_bytes(version)  # a wrong number is refused before anything is touched
-        with self._locked() as is_complete:
+        with self._locked() as ready:
             applier = self._applier()
             applier.keep_version()
             applier.replace_version(version)
-            self._index.settle((), was_complete=is_complete)
+            self._index.settle((), ready)
 
     @property
     def origin(self) -> Origin | None:
@@ -127,7 +134,7 @@ class Folder:
     def get(self, url: URL) -> Entry | None:
         """The entry with a url, or None."""
         part_url = PartURL.parse(url)
-        with self._guard:
+        with self._guard():
             item = self._index.find(part_url) if self._is_there() else None
         return self._entry(item) if item else None
 
@@ -138,7 +145,7 @@ class Folder:
             UnknownURLError: there is none.
         """
         # A url that is known as it is written is canonical, and need not be taken apart.
-        with self._guard:
+        with self._guard():
             name = self._index.locate(str(url)) if self._is_there() else None
         return self.path / name if name else self[url].path
 
@@ -149,7 +156,7 @@ class Folder:
             return False
 
     def __len__(self) -> int:
-        with self._guard:
+        with self._guard():
             return self._index.count() if self._is_there() else 0
 
     def __iter__(self) -> Iterator[Entry]:
@@ -163,12 +170,12 @@ class Folder:
     def pending(self) -> dict[PartURL, Header]:
         """Entries whose content could not be had, with `pending-reason` in the header."""
         headers = {}
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for name in sorted(os.listdir(self._layout.pending)):
                 # What a person spoilt there is nothing that could be tried again.
                 with contextlib.suppress(OSError, HeaderError, PartURLError, KeyError):
-                    with open(os.path.join(self._layout.pending, name), "rb") as file:
-                        header = Header.parse(file.read())
+                    path = os.path.join(self._layout.pending, name)
+                    header = Header.parse(_fs.read_file(path, MAX_BYTES)[0])
                     headers[PartURL.parse(header["url"])] = header
         return headers
 
@@ -186,9 +193,8 @@ class Folder:
             FolderNotFoundError: it has no `.meta`.
         """
         self.require()
-        with self._guard:
-            pending = self.pending().values()
-            return find_changes(self._layout, self._index, pending, progress)
+        pending = self.pending().values()
+        return find_changes(self._layout, self._index, self._guard, pending, progress)
 
     def check(self, *, progress: Progress | None = None) -> tuple[Finding, ...]:
         """What is broken, each finding with its remedy. Changes nothing.
@@ -199,11 +205,14 @@ class Folder:
             FolderNotFoundError: it has no `.meta`.
         """
         self.require()
-        with self._guard:
-            return find(self._layout, self._index, lambda: self.status(progress=progress))
+        return find(self._layout, self._index, self._guard, lambda: self.status(progress=progress))
 
     def repair(
-        self, findings: Iterable[Finding] | None = None, *, dry_run: bool = False
+        self,
+        findings: Iterable[Finding] | None = None,
+        *,
+        dry_run: bool = False,
+        allow_mass_removal: bool = False,
     ) -> tuple[Finding, ...]:
         """Repair what `check` finds; durable on return. Contents are never deleted.
 
@@ -214,9 +223,15 @@ class Folder:
         Args:
             findings: those to repair, as `check` gave them; None: all.
             dry_run: change nothing.
+            allow_mass_removal: take entries for removed though more than half of the files
+                are gone, as when a disk is not mounted.
 
         Returns:
             What was repaired, or with `dry_run` would be.
+
+        Raises:
+            FolderNotFoundError: it has no `.meta`.
+            MassRemovalError: see `allow_mass_removal`; nothing was changed.
         """
         wanted = None if findings is None else set(findings)
         repaired: list[Finding] = []
@@ -229,15 +244,22 @@ class Folder:
             repaired += found
             if dry_run:
                 break
+            if not allow_mass_removal:
+                self._check_removals(found)
             if any(finding.kind == "journal" for finding in found):
                 self._keep_journal()
-            with self._locked() as is_complete:
-                still = set(find(self._layout, self._index, self.status))
+            with self._locked() as ready:
+                still = set(self.check())
                 steps = tuple(remedies(finding for finding in found if finding in still))
                 if steps:
-                    self._record(Journal(steps))
-                    self._run(Journal(steps), is_complete=is_complete)
+                    self._commit(Journal(steps), ready)
         return tuple(repaired)
+
+    def _check_removals(self, findings: Iterable[Finding]) -> None:
+        missing = sum(finding.kind == "missing" for finding in findings)
+        entries = missing + len(self)
+        if missing > FEW and missing > entries / 2:
+            raise MassRemovalError(os.fspath(self.path), missing, entries)
 
     def watch(self, *, timeout: float | None = None) -> Iterator[Change]:
         """What is changing, as a hint: it may be late, incomplete or ask for a look at all.
@@ -315,18 +337,16 @@ class Folder:
         Raises:
             CounterMovedError: the batch counts, and somebody else has counted meanwhile.
         """
-        is_needed = False  # what is staged, by a journal that may be there
+        is_handed_over = False
         try:
             batch.flush()
-            with self._locked() as is_complete:
+            with self._locked() as ready:
                 journal = self._plan(batch)
                 if journal:
-                    self._record(journal)
-                    is_needed = True
-                    self._run(journal, batch, is_complete=is_complete)
-                    is_needed = False
+                    is_handed_over = True
+                    self._commit(journal, ready, batch)
         finally:
-            if not is_needed:
+            if not is_handed_over:
                 batch.discard()
 
     def recover(self) -> None:
@@ -352,7 +372,7 @@ class Folder:
 
     def close(self) -> None:
         """Close the index. Using the folder opens it again."""
-        with self._guard:
+        with self._guard():
             self._index.close()
 
     def __enter__(self) -> Self:
@@ -369,39 +389,39 @@ class Folder:
     # -- inside
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[bool]:
+    def _locked(self) -> Iterator[Ready]:
         """Hold the lock of a folder that has no change under way, with a fresh index.
 
         Gives what `Index.settle` wants to know.
         """
         self.make()
         # The file before the guard: threads that only read do not wait for other processes.
-        with _fs.lock(self._layout.lock, timeout=self._lock_timeout), self._guard:
+        with _fs.lock(self._layout.lock, timeout=self._lock_timeout), self._guard():
             journal = read_journal(self._layout)
             if journal:
                 self._finish(journal)
-            is_complete = self._index.refresh()
+            ready = self._index.refresh()
             if not self._is_swept:
                 self._is_swept = True
                 _fs.sweep(self._layout.stage, older_than=time.time() - _SWEEP_AFTER)
             self._names = Names(self._index)
-            yield is_complete
+            yield ready
 
     def _finish(self, journal: Journal) -> None:
         # Crash: the last change was cut; finish it before anything else. Its name may not be
         # durable yet, and then nothing that it says may happen.
         if self._durable:
             _fs.sync_directory(self._layout.meta)
-        is_complete = self._index.refresh()
+        ready = self._index.refresh()
         self._names = Names(self._index)
         applier = self._applier(is_recovery=True)
         journal = applier.run(journal)
         applier.clean(journal)
-        self._index.settle(self._rows(journal), was_complete=is_complete)
+        self._index.settle(self._rows(journal), ready)
 
     def _keep_journal(self) -> None:
         """Give up a journal that cannot be read: it and what it may have staged are kept."""
-        with _fs.lock(self._layout.lock, timeout=self._lock_timeout), self._guard:
+        with _fs.lock(self._layout.lock, timeout=self._lock_timeout), self._guard():
             try:
                 if read_journal(self._layout) is None:
                     return
@@ -409,11 +429,12 @@ class Folder:
                 written = os.lstat(self._layout.journal).st_mtime_ns
             else:
                 return
-            # Crash: while the journal is there, this is done again.
+            # Crash: while the journal is there, this is done again. What others have begun to
+            # stage since is theirs.
             staged = [
                 f".meta/.stage/{name}"
                 for name in os.listdir(self._layout.stage)
-                if os.lstat(os.path.join(self._layout.stage, name)).st_mtime_ns <= written
+                if os.lstat(os.path.join(self._layout.stage, name)).st_mtime_ns <= written + _GRACE
             ]
             self._applier().keep([*staged, ".meta/.journal"])
 
@@ -431,27 +452,28 @@ class Folder:
             return None
         return Journal(steps, counted.version, counted.version_before, counted.origin)
 
-    def _record(self, journal: Journal) -> None:
+    def _commit(self, journal: Journal, ready: Ready, batch: Batch | None = None) -> None:
+        """Record a journal, run it and tell the index."""
+        applier = self._applier()
         try:
-            self._applier().record(journal)
+            applier.record(journal)
         except BaseException:
-            # It may be there without being durable.
+            # Crash: it may be there without being durable; what it stages goes only when it is
+            # certain that it does not come back.
             self._forget_record()
+            if batch:
+                batch.discard()
             raise
-
-    def _run(self, journal: Journal, batch: Batch | None = None, *, is_complete: bool) -> None:
-        """Run a journal that is recorded and tell the index."""
-        done = self._applier().run(journal)
+        done = applier.run(journal)
         if batch:
             # The last links to what was staged go before the index notes the stamps.
             batch.discard()
-        self._index.settle(self._rows(done, batch), was_complete=is_complete)
+        self._index.settle(self._rows(done, batch), ready)
 
     def _forget_record(self) -> None:
         """Take back a journal."""
         _fs.remove(self._layout.journal)
         if self._durable:
-            # Crash: what it stages may go only when it is certain that it does not come back.
             _fs.sync_directory(self._layout.meta)
 
     def _rows(self, journal: Journal, batch: Batch | None = None) -> Iterator[Row]:
@@ -476,15 +498,22 @@ class Folder:
             is_recovery=is_recovery,
         )
 
+    def _guard(self) -> AbstractContextManager[object]:
+        """Keeps other threads from the index."""
+        if self._process != os.getpid():
+            # A thread that held it when the process forked is not there to let it go.
+            self._process, self._lock = os.getpid(), threading.RLock()
+        return self._lock
+
     def _is_there(self) -> bool:
         """Whether there is anything to look up; else the index is not even opened."""
         return os.path.isdir(self._layout.meta)
 
     def _entries(self, order: str) -> Iterator[Entry]:
-        with self._guard:
+        with self._guard():
             items = self._index.items(order) if self._is_there() else iter(())
         while True:
-            with self._guard:
+            with self._guard():
                 item = next(items, None)
             if item is None:
                 return

@@ -13,7 +13,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -24,21 +24,25 @@ from mdirclient.header import Header
 from mdirclient.naming import suffix_key
 from mdirclient.url import PartURL
 
-#: How often directories are read again that change while they are read.
-_SCANS: Final = 20
+#: How often we look again for what others rename and change while we look.
+_LOOKS: Final = 5
 #: Seconds to wait for a writer to note what it has published, before looking for oneself.
 _PATIENCE: Final = 0.1
 _FIRST_WAIT: Final = 0.0005
 #: Of two headers with one url the one that has its file counts, then the first by name.
+_FIRST: Final = "has_file DESC, number, name"
 _LOOK_UP: Final = (
-    "SELECT name, inode, size, mtime, ctime, is_racy FROM entry WHERE url = ?"
-    " ORDER BY has_file DESC, number, name"
+    f"SELECT name, inode, size, mtime, ctime, is_racy FROM entry WHERE url = ? ORDER BY {_FIRST}"
 )
-_FIRST_OF_ITS_URL: Final = (
-    "(SELECT other.name FROM entry AS other WHERE other.url = entry.url"
-    " ORDER BY has_file DESC, number, name LIMIT 1)"
-)
-_COUNTS: Final = f"url IS NOT NULL AND has_file AND name = {_FIRST_OF_ITS_URL}"
+#: The rows whose url another row has, which counts.
+_SHADOWED: Final = f"""
+    WITH shared AS MATERIALIZED (
+        SELECT url FROM entry WHERE url IS NOT NULL GROUP BY url HAVING count(*) > 1
+    ), placed AS (
+        SELECT id, first_value(name) OVER same AS first, row_number() OVER same AS place
+        FROM entry WHERE url IN shared WINDOW same AS (PARTITION BY url ORDER BY {_FIRST})
+    ), shadowed AS MATERIALIZED (SELECT id, first FROM placed WHERE place > 1)
+"""
 #: An order of `entries`.
 BY_NAME: Final = "key, number, name"
 BY_ANCHOR: Final = "anchor, url"
@@ -86,6 +90,19 @@ class _State:
     settled_at: int
 
 
+@attrs.frozen
+class Ready:
+    """What `settle` has to know of the index before the change.
+
+    Attributes:
+        serial: of the index.
+        is_complete: no change can have been overlooked, not even one in the same tick.
+    """
+
+    serial: int
+    is_complete: bool
+
+
 class Index:
     """The index of one folder. Not shared by threads: the folder guards it."""
 
@@ -100,12 +117,12 @@ class Index:
 
         None says nothing: the index may not have seen it yet.
         """
-        return self._guarded(lambda connection: self._locate(connection, url))
+        return self._ask(lambda connection: self._locate(connection, url))
 
     def find(self, url: PartURL) -> Item | None:
         """The entry with a url, as it is at this moment; None if there is none."""
         text = str(url)
-        for _ in range(_SCANS):
+        for _ in range(_LOOKS):
             serial = self._state().serial
             name = self.locate(text)
             found = scan.read_header(self._layout, name) if name else scan.NOTHING
@@ -114,11 +131,13 @@ class Index:
             # Race: what is renamed while we look is under neither name. It is unknown only if
             # the index knew all names when we looked, and they still are all.
             if not name and self._is_current() and self._state().serial == serial:
-                self._guarded(self._read_mended)
+                self._ask(self._read_mended)
                 if not self.locate(text):
                     return None
             self.catch_up()
-        return None
+        # Others change the folder faster than we can look; what the index knows is not older
+        # than this call.
+        return self.known(url)
 
     def known(self, url: PartURL) -> Item | None:
         """The entry with a url; of a caller who holds the folder's lock and has refreshed."""
@@ -130,112 +149,88 @@ class Index:
 
     def orphan(self, url: PartURL) -> str | None:
         """The name of the header with this url whose file is gone."""
-
-        def names(connection: sqlite3.Connection) -> list[str]:
-            rows = connection.execute("SELECT name FROM entry WHERE url = ?", (str(url),))
-            return [name for (name,) in rows]
-
-        for name in self._guarded(names):
+        for (name,) in self._rows("SELECT name FROM entry WHERE url = ?", (str(url),)):
             is_gone = not os.path.lexists(self._layout.content_of(name))
             if is_gone and scan.read_header(self._layout, name).url == url:
-                return name
+                return str(name)
         return None
 
     def count(self) -> int:
         """How many entries there are."""
         self.catch_up()
         query = "SELECT count(DISTINCT url) FROM entry WHERE url IS NOT NULL AND has_file"
-        return int(self._database.rows(query)[0][0])
+        return int(self._rows(query)[0][0])
 
     def items(self, order: str = BY_NAME) -> Iterator[Item]:
         """All entries that have both files, as they were at one moment.
 
         What was renamed since then comes with its new name, what was removed does not come.
+
+        Raises:
+            OSError: the index was damaged meanwhile.
         """
-        self.catch_up()
-        query = f"SELECT name, url, file_stamp FROM entry WHERE {_COUNTS} ORDER BY {order}"
-        for name, url, file_stamp in self._database.snapshot(query):
+        self._read_edits()
+        query = (
+            f"{_SHADOWED} SELECT name, url, file_stamp FROM entry WHERE url IS NOT NULL"
+            f" AND has_file AND id NOT IN (SELECT id FROM shadowed) ORDER BY {order}"
+        )
+        for name, url, file_stamp in self._snapshot(query):
             try:
                 found = scan.read_header(self._layout, name)
             except PermissionError:
                 continue  # one bad entry must not stop the folder; check tells of it
-            if str(found.url) != url or not self._has_content(name):
-                yield from self._moved(name, found, url)
-            elif found.header is not None:
+            if str(found.url) == url and found.header is not None and self._has_content(name):
                 yield Item(PartURL.parse(url), name, found.header, file_stamp)
-
-    def _moved(self, name: str, found: scan.Found, url: str) -> Iterator[Item]:
-        """What became of an entry that was renamed, removed or edited since the snapshot."""
-        if found.url is not None and found.header is not None and str(found.url) != url:
-            self._guarded(lambda connection: self._read_again(connection, name))
-            if self.locate(str(found.url)) == name:
-                yield Item(found.url, name, found.header)
-        if item := self.find(PartURL.parse(url)):
-            yield item
+            elif item := self.find(PartURL.parse(url)):
+                # Race: it was renamed since. What was edited or removed is in the next listing.
+                yield item
 
     def orphans(self) -> Iterator[tuple[str, Header]]:
         """The names of headers whose file is gone, and the headers."""
+        self.catch_up()
         query = (
-            "SELECT name FROM entry WHERE url IS NOT NULL AND NOT has_file"
-            f" AND name = {_FIRST_OF_ITS_URL} ORDER BY {BY_NAME}"
+            f"{_SHADOWED} SELECT name FROM entry WHERE url IS NOT NULL AND NOT has_file"
+            f" AND id NOT IN (SELECT id FROM shadowed) ORDER BY {BY_NAME}"
         )
-        for (name,) in self._database.rows(query):
+        for (name,) in self._rows(query):
             header = scan.read_header(self._layout, name).header
             if header is not None and not self._has_content(name):
                 yield name, header
 
     def without_header(self) -> list[str]:
         """The names of files that only the user put there."""
+        self.catch_up()
         query = f"SELECT name FROM entry WHERE has_file AND inode = 0 ORDER BY {BY_NAME}"
-        return [name for (name,) in self._database.rows(query)]
+        return [name for (name,) in self._rows(query)]
 
-    def unreadable(self) -> list[str]:
-        """The names of headers that are none of an entry."""
-        query = f"SELECT name FROM entry WHERE url IS NULL AND inode <> 0 ORDER BY {BY_NAME}"
-        return [name for (name,) in self._database.rows(query)]
+    def doubtful(self) -> list[str]:
+        """The names of headers that are none of an entry, or may not be any longer."""
+        query = (
+            "SELECT name FROM entry WHERE inode <> 0 AND (url IS NULL OR is_racy)"
+            f" ORDER BY {BY_NAME}"
+        )
+        return [name for (name,) in self._rows(query)]
 
     def duplicates(self) -> list[tuple[str, str]]:
         """The names of headers whose url another one has, and the name of the one that counts."""
-        query = (
-            f"SELECT name, {_FIRST_OF_ITS_URL} AS first FROM entry"
-            f" WHERE url IS NOT NULL AND name <> first ORDER BY {BY_NAME}"
+        return self._rows(
+            f"{_SHADOWED} SELECT name, first FROM entry JOIN shadowed USING (id) ORDER BY {BY_NAME}"
         )
-        return self._database.rows(query)
-
-    def note_contents(self, verified: Iterable[tuple[str, str]]) -> None:
-        """Note files, by name and stamp, whose content was found to be what the header says."""
-        now = time.time_ns()
-        rows = [
-            (stamp, *suffix_key(name), name)
-            for name, stamp in verified
-            # A file that was changed in this tick may change again and look the same.
-            if _fs.is_older(scan.stamp_of_text(stamp), now, self._database.grain)
-        ]
-        query = "UPDATE entry SET file_stamp = ? WHERE key = ? AND number = ? AND name = ?"
-
-        def note(connection: sqlite3.Connection) -> None:
-            with _sqlite.transaction(connection):
-                connection.executemany(query, rows)
-
-        if rows:
-            self._guarded(note)
 
     def highest_number(self, key: str) -> int | None:
         """The highest collision suffix of the names that share a key (`naming.suffix_key`)."""
-        query = "SELECT max(number) FROM entry WHERE key = ?"
-        (number,) = self._database.rows(query, (key,))[0]
+        (number,) = self._rows("SELECT max(number) FROM entry WHERE key = ?", (key,))[0]
         return None if number is None else int(number)
 
     def same_numbers(self, name: str) -> list[str]:
         """The names that share key and number with a name."""
         query = "SELECT name FROM entry WHERE key = ? AND number = ?"
-        return [found for (found,) in self._database.rows(query, suffix_key(name))]
+        return [found for (found,) in self._rows(query, suffix_key(name))]
 
     # -- keeping up
 
     def catch_up(self) -> None:
         """See to it that the index knows at least what was there when this was called."""
-        self._guarded(self._read_mended)
         first = self._state().serial
         wait = _FIRST_WAIT
         deadline = time.monotonic() + _PATIENCE
@@ -252,19 +247,30 @@ class Index:
             time.sleep(wait)
             wait *= 2
 
-    def refresh(self) -> bool:
-        """Read the directories again where they may have changed.
-
-        Returns:
-            Whether no change can have been overlooked: not even one in the same tick as
-            the last one.
-        """
-        for _ in range(_SCANS):
-            if self._is_current() or self._guarded(self._scan):
+    def refresh(self) -> Ready:
+        """Read the directories again where they may have changed."""
+        # Race: a directory that changes while it is read shows a file twice or not at all.
+        # Whoever changes it all the time is not waited for.
+        for _ in range(2):
+            if self._is_current() or self._scanned():
                 break
-            # Race: a directory that changes while it is read shows a file twice or not at all.
-        self._guarded(self._read_mended)
-        return self._state().is_complete
+        self._ask(self._read_mended)
+        state = self._state()
+        return Ready(state.serial, state.is_complete)
+
+    def read_again(self) -> None:
+        """Compare all names and all headers with the files, whatever the times say."""
+
+        def read(connection: sqlite3.Connection) -> None:
+            if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("damaged")
+            with _sqlite.transaction(connection):
+                start, stamps = time.time_ns(), self._stamps()
+                scan.note_differences(connection, self._layout, self._database.grain)
+                self._note_scan(connection, start, stamps)
+
+        self.catch_up()
+        self._ask(read)
 
     def row(self, name: str, written: Written | None = None) -> scan.Row:
         """What `settle` notes of a name that was touched.
@@ -294,42 +300,101 @@ class Index:
         is_racy = not _fs.is_older(found.stamp, moment, self._database.grain)
         return scan.row_of(name, found, has_file=has_file, is_racy=is_racy)
 
-    def settle(self, rows: Iterable[scan.Row], *, was_complete: bool) -> None:
+    def settle(self, rows: Iterable[scan.Row], ready: Ready) -> None:
         """Note what this process has changed, under the folder's lock.
 
         Args:
             rows: of all names that were touched, as they are now.
-            was_complete: what `refresh` said before the change.
+            ready: what `refresh` said before the change.
         """
         # Race: what a person does while our change is under way is taken for a part of it.
         # The files are as they are, and publishing refuses to overwrite.
-        is_marked = all(
-            [_fs.mark(self._layout.path) is not None, _fs.mark(self._layout.meta) is not None]
-        )
+        marks = [_fs.mark(self._layout.path), _fs.mark(self._layout.meta)]
         stamps = self._stamps()
+        is_marked = [str(mark) for mark in marks] == stamps.split()[2::4]
         given = list(rows)
 
         def note(connection: sqlite3.Connection) -> None:
             with _sqlite.transaction(connection):
+                # Race: a database that is not the one that was refreshed knows less.
+                is_same = self._state().serial == ready.serial
                 gone = [(row[1], row[2], row[0]) for row in given if not (row[5] or row[10])]
-                kept = [row for row in given if row[5] or row[10]]
                 connection.executemany(
                     "DELETE FROM entry WHERE key = ? AND number = ? AND name = ?", gone
                 )
-                connection.executemany(scan.UPSERT, kept)
+                scan.note_rows(connection, [row for row in given if row[5] or row[10]])
                 connection.execute(
                     "UPDATE state SET serial = serial + 1, stamps = ?, is_complete = ?,"
                     " is_marked = ?, settled_at = ?",
-                    (stamps, was_complete and is_marked, is_marked, time.time_ns()),
+                    (
+                        stamps if is_same else "",
+                        is_same and ready.is_complete and is_marked,
+                        is_marked,
+                        time.time_ns(),
+                    ),
                 )
 
-        self._guarded(note)
+        # What could not be noted is seen at the next look: the stamps do not fit.
+        with contextlib.suppress(cache.RenewedError):
+            self._database.use(note)
+
+    def note_contents(self, verified: Iterable[tuple[str, str, int]]) -> None:
+        """Note files whose content was found to be what the header says.
+
+        Args:
+            verified: name, stamp, and the moment in nanoseconds before it was read.
+        """
+        rows = [
+            (stamp, *suffix_key(name), name)
+            for name, stamp, moment in verified
+            # A file that was changed in this tick may change again and look the same.
+            if _fs.is_older(scan.stamp_of_text(stamp), moment, self._database.grain)
+        ]
+        query = "UPDATE entry SET file_stamp = ? WHERE key = ? AND number = ? AND name = ?"
+
+        def note(connection: sqlite3.Connection) -> None:
+            with _sqlite.transaction(connection):
+                connection.executemany(query, rows)
+
+        if rows:
+            self._ask(note)
 
     def close(self) -> None:
         """Close the database; the next use opens it again."""
         self._database.close()
 
     # -- inside
+
+    def _ask(self, use: Callable[[sqlite3.Connection], T]) -> T:
+        """Use a database that knows all names: if it had to be replaced, they are read first."""
+        while True:
+            try:
+                return self._database.use(use)
+            except cache.RenewedError:
+                self._scanned()
+
+    def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
+        return self._ask(lambda connection: connection.execute(query, values).fetchall())
+
+    def _snapshot(self, query: str) -> Iterator[Any]:
+        while True:
+            rows = self._database.snapshot(query)
+            try:
+                first = next(rows, None)
+            except cache.RenewedError:
+                self._scanned()
+                continue
+            if first is not None:
+                yield first
+                yield from rows
+            return
+
+    def _state(self) -> _State:
+        query = "SELECT serial, stamps, is_complete, is_marked, settled_at FROM state"
+        while True:
+            # One that was replaced says that it knows nothing.
+            with contextlib.suppress(cache.RenewedError):
+                return _State(*self._database.rows(query)[0])
 
     def _locate(self, connection: sqlite3.Connection, url: str) -> str | None:
         for name, *known, is_racy in connection.execute(_LOOK_UP, (url,)).fetchall():
@@ -354,20 +419,22 @@ class Index:
     def _read_again(self, connection: sqlite3.Connection, name: str) -> str | None:
         """Read a header that was edited; returns its url now."""
         row = self.row(name)
-        connection.execute(scan.UPSERT, row)
+        scan.note_rows(connection, [row])
         return row[3]
 
     def _read_mended(self, connection: sqlite3.Connection) -> None:
         """Read headers again that could not be read, if they were edited since."""
-        query = (
-            "SELECT name, inode, size, mtime, ctime, is_racy FROM entry"
-            " WHERE url IS NULL AND inode <> 0"
-        )
-        for name, *known, is_racy in connection.execute(query).fetchall():
-            with contextlib.suppress(OSError):
-                stamp = _fs.stamp_of(os.lstat(self._layout.header_of(name)))
-                if is_racy or list(stamp) != known:
-                    self._read_again(connection, name)
+        scan.note_edits(connection, self._layout, self._database.grain, "url IS NULL")
+
+    def _read_edits(self) -> None:
+        """Read all headers again that were edited in place."""
+        self.catch_up()
+
+        def read(connection: sqlite3.Connection) -> None:
+            with _sqlite.transaction(connection):
+                scan.note_edits(connection, self._layout, self._database.grain, "TRUE")
+
+        self._ask(read)
 
     def _is_current(self) -> bool:
         """Whether the directories have not changed since the index knew all their names."""
@@ -376,31 +443,30 @@ class Index:
             return False
         # Race: what a person does in the tick of our own last change is seen when that tick
         # is over, where the file system does not keep a time of ours.
-        return state.is_complete or 0 <= time.time_ns() - state.settled_at <= self._database.grain
+        is_ours = 0 <= time.time_ns() - state.settled_at <= self._database.grain
+        return state.is_complete or is_ours
+
+    def _scanned(self) -> bool:
+        """Read the directories; whether they stayed as they were meanwhile."""
+        try:
+            return self._database.use(self._scan)
+        except cache.RenewedError:
+            return False
 
     def _scan(self, connection: sqlite3.Connection) -> bool:
-        """Read the directories; whether they stayed as they were meanwhile."""
         with _sqlite.transaction(connection):
             if self._is_current():
                 return True  # another process was faster
             start, stamps = time.time_ns(), self._stamps()
-            if not (self._state().serial and scan.has_same_names(connection, self._layout)):
+            state = self._state()
+            # The second half is that of `.meta`.
+            is_known = state.is_complete and state.stamps.split()[4:] == stamps.split()[4:]
+            if not state.serial or not scan.has_same_names(
+                connection, self._layout, with_headers=not is_known
+            ):
                 scan.note_differences(connection, self._layout, self._database.grain)
             self._note_scan(connection, start, stamps)
         return self._stamps() == stamps
-
-    def read_again(self) -> None:
-        """Compare all names and all headers with the files, whatever the times say."""
-
-        def read(connection: sqlite3.Connection) -> None:
-            with _sqlite.transaction(connection):
-                start, stamps = time.time_ns(), self._stamps()
-                scan.note_differences(connection, self._layout, self._database.grain)
-                scan.note_edits(connection, self._layout, self._database.grain)
-                self._note_scan(connection, start, stamps)
-
-        self.catch_up()
-        self._guarded(read)
 
     def _note_scan(self, connection: sqlite3.Connection, start: int, stamps: str) -> None:
         # Pitfall: the scan's start counts, not its end.
@@ -413,9 +479,10 @@ class Index:
         )
 
     def _is_old(self, stamps: str, moment: int) -> bool:
-        times = [int(word) for word in stamps.split()]
-        both = [(0, 0, times[at + 2], times[at + 3]) for at in range(0, len(times), 4)]
-        return all(_fs.is_older(stamp, moment, self._database.grain) for stamp in both)
+        # Anybody can set a time of modification; a time of change only the system can.
+        changed = [int(time) for time in stamps.split()[3::4]]
+        grain = self._database.grain
+        return all(_fs.is_older((0, 0, time, time), moment, grain) for time in changed)
 
     def _stamps(self) -> str:
         """Device, inode and times of the two directories; a missing one has none."""
@@ -426,10 +493,3 @@ class Index:
                 times = status.st_mtime_ns, status.st_ctime_ns
                 words.append(f"{status.st_dev} {status.st_ino} {times[0]} {times[1]}")
         return " ".join(words)
-
-    def _state(self) -> _State:
-        query = "SELECT serial, stamps, is_complete, is_marked, settled_at FROM state"
-        return _State(*self._database.rows(query)[0])
-
-    def _guarded(self, use: Callable[[sqlite3.Connection], T]) -> T:
-        return self._database.use(use)

@@ -7,7 +7,9 @@ the database.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import os
 import sqlite3
 import time
@@ -23,6 +25,10 @@ from mdirclient.header import MAX_BYTES, Header
 from mdirclient.naming import suffix_key
 from mdirclient.url import PartURL
 
+#: Rows that are written at once.
+_BATCH: Final = 1000
+#: In the place of the size of a header that could not be read.
+UNREADABLE: Final = -1
 NO_STAMP: Final[_fs.Stamp] = (0, 0, 0, 0)
 
 #: name, key, number, url, anchor, inode, size, mtime, ctime, is_racy, has_file, file_stamp
@@ -49,6 +55,15 @@ def stamp_of_text(text: str) -> _fs.Stamp:
     """The inverse of `text_of_stamp`."""
     inode, size, mtime, ctime = map(int, text.split())
     return inode, size, mtime, ctime
+
+
+#: Of a header that could not be read: the url that it had is not forgotten.
+UPSERT_MUTE: Final = """
+    INSERT INTO entry
+        (name, key, number, url, anchor, inode, size, mtime, ctime, is_racy, has_file, file_stamp)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key, number, name) DO UPDATE SET is_racy = 1, has_file = excluded.has_file
+"""
 
 
 @attrs.frozen
@@ -85,7 +100,7 @@ def read_header(layout: Layout, name: str) -> Found:
     except OSError as error:
         if error.errno not in _NO_FILE:
             raise
-        return unreadable(layout, name)
+        return no_header(layout, name)
     try:
         header = Header.parse(data)
         return Found(PartURL.parse(header["url"]), header, stamp)
@@ -93,8 +108,8 @@ def read_header(layout: Layout, name: str) -> Found:
         return Found(None, None, stamp)
 
 
-def unreadable(layout: Layout, name: str) -> Found:
-    """What is known of a header that cannot be read."""
+def no_header(layout: Layout, name: str) -> Found:
+    """What is known of something in the place of a header."""
     try:
         return Found(None, None, _fs.stamp_of(os.lstat(layout.header_of(name))))
     except FileNotFoundError:
@@ -112,36 +127,45 @@ def row_of(
     return (name, key, number, url, anchor, *found.stamp, is_racy, has_file, file_stamp)
 
 
-def has_same_names(connection: sqlite3.Connection, layout: Layout) -> bool:
-    """Whether the directories have the names that the index knows, with the same headers.
+def has_same_names(connection: sqlite3.Connection, layout: Layout, *, with_headers: bool) -> bool:
+    """Whether the directories have what the index knows, names and stamps of headers.
 
-    A header that was replaced has another inode; one that was edited in place is noticed when
-    it is used. Compared are sums of hashes, keyed anew by each process, so nobody can make two
-    that are equal by accident or on purpose (2**-61).
+    Compared are sums of hashes, keyed anew by each process, so nobody can make two that are
+    equal by accident or on purpose (2**-61).
+
+    Args:
+        connection: of the index.
+        layout: of the folder.
+        with_headers: else `.meta` is known to be as it was.
     """
     contents = sum(hash(name) for name, is_directory in _listed(layout.path) if not is_directory)
-    headers = sum(map(hash, _listed_inodes(layout.meta)))
-    for name, inode, has_file in connection.execute("SELECT name, inode, has_file FROM entry"):
+    if not with_headers:
+        for (name,) in connection.execute("SELECT name FROM entry WHERE has_file"):
+            contents -= hash(name)
+        return contents == 0
+    headers = sum(map(hash, _listed_stamps(layout.meta)))
+    query = "SELECT name, inode, size, mtime, ctime, has_file FROM entry"
+    for name, *stamp, has_file in connection.execute(query):
         if has_file:
             contents -= hash(name)
-        if inode:
-            headers -= hash((name, inode))
+        if stamp[0]:
+            headers -= hash((name, *stamp))
     return contents == 0 and headers == 0
 
 
 def note_differences(connection: sqlite3.Connection, layout: Layout, grain: int) -> None:
     """Bring the index to what the directories have; in a transaction of the caller's."""
     connection.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS listed"
-        " (name TEXT PRIMARY KEY, inode INTEGER, has_file INTEGER) WITHOUT ROWID"
+        "CREATE TEMP TABLE IF NOT EXISTS listed (name TEXT PRIMARY KEY, has_file INTEGER,"
+        " inode INTEGER, size INTEGER, mtime INTEGER, ctime INTEGER) WITHOUT ROWID"
     )
     connection.execute("DELETE FROM listed")
     # Race: a directory that changes while it is read can show a name twice.
     connection.executemany(
-        "INSERT OR REPLACE INTO listed VALUES (?, ?, 0)", _listed_inodes(layout.meta)
+        "INSERT OR REPLACE INTO listed VALUES (?, 0, ?, ?, ?, ?)", _listed_stamps(layout.meta)
     )
     connection.executemany(
-        "INSERT INTO listed VALUES (?, 0, ?)"
+        "INSERT INTO listed VALUES (?, ?, 0, 0, 0, 0)"
         " ON CONFLICT (name) DO UPDATE SET has_file = excluded.has_file",
         # A directory is no file of an entry, but it has the name.
         ((name, not is_directory) for name, is_directory in _listed(layout.path)),
@@ -152,22 +176,52 @@ def note_differences(connection: sqlite3.Connection, layout: Layout, grain: int)
     )
     connection.execute(
         "DELETE FROM temp.listed WHERE name IN (SELECT entry.name FROM entry CROSS JOIN"
-        " temp.listed USING (name) WHERE entry.inode = listed.inode"
-        " AND entry.has_file = listed.has_file)"
+        " temp.listed USING (name) WHERE (entry.inode, entry.size, entry.mtime, entry.ctime,"
+        " entry.has_file, entry.is_racy) = (listed.inode, listed.size, listed.mtime,"
+        " listed.ctime, listed.has_file, 0))"
     )
-    changed = connection.execute("SELECT name, has_file, inode FROM temp.listed")
-    connection.executemany(UPSERT, _read_rows(changed, layout, grain))
+    changed = connection.execute("SELECT name, has_file, inode FROM temp.listed ORDER BY inode")
+    for batch in batches(_read_rows(changed, layout, grain)):
+        note_rows(connection, batch)
     connection.execute("DELETE FROM listed")
 
 
-def note_edits(connection: sqlite3.Connection, layout: Layout, grain: int) -> None:
-    """Read all headers again that were edited in place; in a transaction of the caller's."""
-    query = "SELECT name, has_file, inode, size, mtime, ctime, is_racy FROM entry WHERE inode <> 0"
+def note_edits(connection: sqlite3.Connection, layout: Layout, grain: int, which: str) -> None:
+    """Read headers again that were edited in place, or may have been.
+
+    Args:
+        connection: of the index.
+        layout: of the folder.
+        grain: see `_fs.grain_ns`.
+        which: a condition on the rows to look at.
+    """
+    query = (
+        "SELECT name, has_file, inode, size, mtime, ctime, is_racy FROM entry"
+        f" WHERE inode <> 0 AND {which}"
+    )
     edited = []
     for name, has_file, *known, is_racy in connection.execute(query):
-        if is_racy or list(unreadable(layout, name).stamp) != known:
+        if is_racy or list(no_header(layout, name).stamp) != known:
             edited.append((name, has_file, known[0]))
-    connection.executemany(UPSERT, list(_read_rows(edited, layout, grain)))
+    note_rows(connection, list(_read_rows(edited, layout, grain)))
+
+
+def note_rows(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    """Write rows; what is known of a header that cannot be read now is kept."""
+    rows = list(rows)
+    connection.executemany(UPSERT, [row for row in rows if not _is_mute(row)])
+    connection.executemany(UPSERT_MUTE, [row for row in rows if _is_mute(row)])
+
+
+def _is_mute(row: Row) -> bool:
+    """Whether the header could not be read: its row says only that it has to be read again."""
+    return row[6] == UNREADABLE
+
+
+def batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Rows in lists of a size that does not grow with the folder."""
+    while batch := list(itertools.islice(rows, _BATCH)):
+        yield batch
 
 
 def _read_rows(
@@ -180,7 +234,7 @@ def _read_rows(
             is_racy = bool(inode) and not _fs.is_older(found.stamp, moment, grain)
         except OSError:
             # One bad entry must not stop the folder; it is tried again with every look-up.
-            found, is_racy = unreadable(layout, name), True
+            found, is_racy = Found(None, None, (inode, UNREADABLE, 0, 0)), True
         yield row_of(name, found, has_file=bool(has_file), is_racy=is_racy)
 
 
@@ -200,14 +254,15 @@ def _listed(path: str) -> Iterator[tuple[str, bool]]:
         return
 
 
-def _listed_inodes(path: str) -> Iterator[tuple[str, int]]:
-    """The names of headers and their inodes, which come with the directory."""
+def _listed_stamps(path: str) -> Iterator[tuple[str, int, int, int, int]]:
+    """The names of headers and the stamps of their files."""
     try:
         with os.scandir(path) as entries:
             for entry in entries:
                 name = entry.name
                 if name[0] != "." and (name.isascii() or _is_utf8(name)):
-                    yield name, entry.inode()
+                    with contextlib.suppress(FileNotFoundError):
+                        yield name, *_fs.stamp_of(entry.stat(follow_symlinks=False))
     except FileNotFoundError:
         return
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import attrs
@@ -18,6 +21,8 @@ from mdirclient.header import Header
 from mdirclient.url import PartURL
 
 Progress = Callable[[int, int], None]
+#: Gives what keeps other threads from the index while it is used.
+Guard = Callable[[], AbstractContextManager[object]]
 
 
 @attrs.frozen
@@ -58,43 +63,50 @@ class Status:
 
 
 def find_changes(
-    layout: Layout, index: Index, pending: Iterable[Header], progress: Progress | None
+    layout: Layout, index: Index, guard: Guard, pending: Iterable[Header], progress: Progress | None
 ) -> Status:
     """Compare the files with the headers.
 
     A content is read only if its file is not known to be as it was written; what was found
-    to be right is not read again.
+    to be right is not read again. Other threads can use the index while contents are read.
     """
-    index.catch_up()
-    new = [name for name in index.without_header() if _is_file(layout.content_of(name))]
-    gone = [_entry(layout, *found) for found in index.orphans()]
+    with guard():
+        new = [name for name in index.without_header() if _is_file(layout.content_of(name))]
+        gone = [_entry(layout, *found) for found in index.orphans()]
     renamed = tuple(_renamed(layout, gone, new))
     missing = set(gone) - {found.entry for found in renamed}
     return Status(
         tuple(sorted(set(new) - {found.name for found in renamed})),
         tuple(entry for entry in gone if entry in missing),
         renamed,
-        tuple(_modified(layout, index, progress or _no_progress)),
+        tuple(_modified(layout, index, guard, progress or _no_progress)),
         tuple(pending),
     )
 
 
 def is_modified(path: str, header: Header) -> bool:
-    """Whether a physical file is not the content that its header gives size or SHA-256 of."""
+    """Whether a physical file is not the content that its header gives size or SHA-256 of.
+
+    What is no regular file, or cannot be read, is not that content.
+    """
     size, sha256 = header.get("size"), header.get("sha256")
     try:
-        if size is not None and str(os.stat(path).st_size) != size:
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode) or size not in (None, str(status.st_size)):
             return True
         return sha256 is not None and sha256_of(path) != sha256
     except FileNotFoundError:
         return False
+    except PermissionError:
+        return True
 
 
 def sha256_of(path: str) -> str:
-    """The digest of a file's content, in hexadecimal."""
+    """The digest of a regular file's content, in hexadecimal."""
     digest = hashlib.sha256()
-    for chunk in _fs.chunks(Path(path)):
-        digest.update(chunk)
+    with _fs.open_file(path) as file:
+        for chunk in _fs.chunks(file):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -108,17 +120,25 @@ def _renamed(layout: Layout, gone: Iterable[Entry], new: Iterable[str]) -> Itera
     sizes = {size for size, _ in waiting}
     for name in sorted(new):
         path = layout.content_of(name)
-        size = str(os.lstat(path).st_size)
-        if size in sizes and (same := waiting.get((size, sha256_of(path)))):
-            yield Renamed(same.pop(0), name)
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            size = str(os.lstat(path).st_size)
+            if size in sizes and (same := waiting.get((size, sha256_of(path)))):
+                yield Renamed(same.pop(0), name)
 
 
-def _modified(layout: Layout, index: Index, progress: Progress) -> Iterator[Entry]:
-    total = index.count()
+def _modified(layout: Layout, index: Index, guard: Guard, progress: Progress) -> Iterator[Entry]:
+    with guard():
+        total = index.count()
+        items = index.items()
     verified = []
-    for done, item in enumerate(index.items(), 1):
+    for done in range(1, total + 1):
+        with guard():
+            item = next(items, None)
+        if item is None:
+            break
         progress(done, total)
         path = layout.content_of(item.name)
+        moment = time.time_ns()
         try:
             stamp = text_of_stamp(_fs.stamp_of(os.lstat(path)))
         except FileNotFoundError:
@@ -128,8 +148,9 @@ def _modified(layout: Layout, index: Index, progress: Progress) -> Iterator[Entr
         if is_modified(path, item.header):
             yield _entry(layout, item.name, item.header)
         elif "sha256" in item.header:
-            verified.append((item.name, stamp))
-    index.note_contents(verified)
+            verified.append((item.name, stamp, moment))
+    with guard():
+        index.note_contents(verified)
 
 
 def _entry(layout: Layout, name: str, header: Header) -> Entry:
