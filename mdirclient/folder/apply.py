@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import attrs
 
 from mdirclient import _fs
-from mdirclient.errors import FormatError, JournalError, VersionFormatError
+from mdirclient.errors import JournalError, VersionFormatError
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.journal import Action, Journal, Step
 from mdirclient.folder.origin import Origin
+from mdirclient.folder.scan import read_header
 from mdirclient.folder.version import MAX_READ, parse_version, version_to_bytes
 from mdirclient.header import MAX_BYTES, Header
 from mdirclient.naming import plainer_name, safe_name
-from mdirclient.url import PartURL
 
 #: Does a step; returns it when it is done, or what is to be done in its place.
 _Do = Callable[[Step], Step]
@@ -303,10 +303,12 @@ class Applier:
 
     def _holds_url(self, name: str, url: str) -> bool:
         try:
-            data, _ = _fs.read_file(self._layout.header_of(name), MAX_BYTES)
-            return str(PartURL.parse(Header.parse(data)["url"])) == url
-        except (OSError, FormatError, KeyError):
-            return False
+            found = read_header(self._layout, name)
+        except PermissionError:
+            if not self._is_recovery:
+                raise
+            return False  # one bad entry must not stop the folder for ever
+        return found.url is not None and str(found.url) == url
 
     def _set_version(self, journal: Journal) -> None:
         if journal.version is None or journal.version == journal.version_before:

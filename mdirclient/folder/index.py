@@ -419,7 +419,9 @@ class Index:
     def _read_again(self, connection: sqlite3.Connection, name: str) -> str | None:
         """Read a header that was edited; returns its url now."""
         row = self.row(name)
-        scan.note_rows(connection, [row])
+        if row[5]:
+            # Race: one that is gone may be under another name by now, as the directories tell.
+            scan.note_rows(connection, [row])
         return row[3]
 
     def _read_mended(self, connection: sqlite3.Connection) -> None:

@@ -201,9 +201,11 @@ def note_edits(connection: sqlite3.Connection, layout: Layout, grain: int, which
     )
     edited = []
     for name, has_file, *known, is_racy in connection.execute(query):
-        if is_racy or list(no_header(layout, name).stamp) != known:
+        stamp = no_header(layout, name).stamp
+        # Race: one that is gone may be under another name by now; the directories tell of that.
+        if stamp != NO_STAMP and (is_racy or list(stamp) != known):
             edited.append((name, has_file, known[0]))
-    note_rows(connection, list(_read_rows(edited, layout, grain)))
+    note_rows(connection, [row for row in _read_rows(edited, layout, grain) if row[5]])
 
 
 def note_rows(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:

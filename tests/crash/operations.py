@@ -147,7 +147,8 @@ def check_recovered(path: Path, operation: Operation, before: set[bytes]) -> Non
     """Recovery leaves nothing broken but what a person broke, and has lost nothing."""
     with Folder(path) as folder:
         folder.recover()
-        assert {finding.kind for finding in folder.check()} <= BROKEN.get(operation, set())
+        findings = folder.check()
+        assert {finding.kind for finding in findings} <= BROKEN.get(operation, set()), findings
         status = folder.status()
         modified = {entry.path.read_bytes() for entry in status.modified}
         assert modified <= ({EDITED} if operation is replace_edited else set())
