@@ -20,6 +20,8 @@ from mdirclient.cli.arguments import Parser, add_config, run, say, settings_of
 
 PROGRAM: Final = "mdir-smtp"
 _CHUNK: Final = 1 << 16
+#: The signal that ended this delivery.
+_SIGNALS: Final[list[int]] = []
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -139,7 +141,10 @@ class _TerminatedError(Exception):
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
-    _on_signals(signal.SIG_IGN)  # one is enough: the answer is on its way
+    # One is enough, the answer is on its way. A second one between two lines must not raise again.
+    if _SIGNALS:
+        return
+    _SIGNALS.append(number)
     raise _TerminatedError(f"ended by signal {number}")
 
 
