@@ -35,6 +35,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 #: What `to_bytes` writes where nothing had to be escaped: nearly every header there is.
 _PLAIN = re.compile(rf"(?:[!-9;-@\[-~]+: (?! )[^\\{_BREAKING}]*(?<! )\n)*")
 _ESCAPE = re.compile(r"\\(?:n|r|t|\\|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})")
+_PLAIN_FIELD = re.compile(r"([^:]+): ([^\n]*)\n")
 _SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _SHORT_BACK = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\\\": "\\"}
 _LONGEST_ESCAPE = 6
@@ -193,8 +194,8 @@ def _plain_fields(data: bytes) -> tuple[tuple[str, str], ...]:
         return ()
     if not _PLAIN.fullmatch(text):
         return ()
-    rows = [row.partition(": ") for row in text.split("\n")]
-    return tuple((name, value) for name, _, value in rows[:-1]) if len(rows) <= MAX_FIELDS else ()
+    fields = _PLAIN_FIELD.findall(text)
+    return tuple(fields) if len(fields) <= MAX_FIELDS else ()
 
 
 def _lines(data: bytes, source: str | None) -> Iterator[tuple[int, str, str]]:

@@ -63,7 +63,7 @@ def read_file(path: str, limit: int) -> tuple[bytes, Stamp]:
         status = os.fstat(descriptor)
         _check_regular(status, path)
         # Race: what is written while it is read shows in the stamp, or comes after it.
-        return _read(descriptor, min(status.st_size, limit) + 1), stamp_of(status)
+        return _read(descriptor, status.st_size, limit + 1), stamp_of(status)
     finally:
         os.close(descriptor)
 
@@ -75,9 +75,10 @@ def _check_regular(status: os.stat_result, path: str) -> None:
         raise OSError(errno.EINVAL, "not a regular file", path)
 
 
-def _read(descriptor: int, size: int) -> bytes:
-    data = os.read(descriptor, size)
+def _read(descriptor: int, size: int, limit: int) -> bytes:
+    """At least `size` bytes, at most `limit`, or what there is."""
+    data = os.read(descriptor, min(size + 1, limit))
     # Nearly always everything has come by now.
-    while data and len(data) < size and (more := os.read(descriptor, size - len(data))):
+    while len(data) < min(size, limit) and (more := os.read(descriptor, limit - len(data))):
         data += more
     return data

@@ -308,7 +308,7 @@ class Applier:
             if not self._is_recovery:
                 raise
             return False  # one bad entry must not stop the folder for ever
-        return found.url is not None and str(found.url) == url
+        return found.url == url
 
     def _set_version(self, journal: Journal) -> None:
         if journal.version is None or journal.version == journal.version_before:

@@ -11,7 +11,7 @@ import attrs
 
 from mdirclient.errors import PartURLError
 from mdirclient.header import Header
-from mdirclient.url import PartURL
+from mdirclient.url import PartURL, canonical_url
 
 
 @attrs.frozen
@@ -51,12 +51,14 @@ def group(entries: Iterable[Entry]) -> Iterator[Message]:
         yield Message(parts[0], tuple(parts))
 
 
-def anchor_of(url: PartURL, header: Header) -> PartURL:
+def anchor_of(url: str | PartURL, header: Header) -> str:
     """What keeps the parts of a message together; without a usable `anchor` it is part 1."""
     try:
-        return PartURL.parse(header.get("anchor") or url.anchor)
+        if anchor := header.get("anchor"):
+            return canonical_url(anchor)
     except PartURLError:
-        return url.anchor
+        pass
+    return str(PartURL.parse(url).anchor)
 
 
 class Layout:

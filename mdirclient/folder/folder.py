@@ -8,37 +8,32 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mdirclient import _fs
 from mdirclient._fs import FileSystem
 from mdirclient.errors import (
-    CounterMovedError,
     FolderNotFoundError,
     HeaderError,
-    JournalError,
     MassRemovalError,
     PartURLError,
     UnknownURLError,
 )
-from mdirclient.folder.apply import Applier, read_journal, read_origin, read_version
+from mdirclient.folder.apply import read_origin, read_version
 from mdirclient.folder.batch import Batch
 from mdirclient.folder.check import FEW, Finding, find, remedies
 from mdirclient.folder.entry import Entry, Layout, Message, group
-from mdirclient.folder.index import BY_ANCHOR, BY_NAME, Index, Item, Ready
+from mdirclient.folder.index import BY_ANCHOR, BY_NAME, Index, Item
 from mdirclient.folder.journal import Journal
-from mdirclient.folder.names import Names
 from mdirclient.folder.origin import Origin
-from mdirclient.folder.plan import Planner
-from mdirclient.folder.scan import Row
 from mdirclient.folder.status import Progress, Status, find_changes
 from mdirclient.folder.version import version_to_bytes
 from mdirclient.folder.watch import Change, changes
+from mdirclient.folder.writer import Writer
 from mdirclient.header import MAX_BYTES, Header
 from mdirclient.interfaces import URL, Content
 from mdirclient.url import PartURL
@@ -47,13 +42,6 @@ if TYPE_CHECKING:
     from typing import Self
 
 Durability = Literal["full", "none"]
-
-#: What a crash left in `.stage` is removed after this many seconds.
-_SWEEP_AFTER: Final = 24 * 3600.0
-
-
-#: In nanoseconds: what was staged for a journal may look a little newer than it.
-_GRACE: Final = 2_000_000_000
 
 
 class Folder:
@@ -79,12 +67,16 @@ class Folder:
         self.path = Path(path)
         self._layout = Layout(os.path.abspath(path))
         self._durable = durability == "full"
-        self._lock_timeout = lock_timeout
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._index = Index(self._layout)
-        self._names = Names(self._index)
-        self._is_swept = False
+        self._writer = Writer(
+            self._layout,
+            self._index,
+            self._guard,
+            durable=durability == "full",
+            lock_timeout=lock_timeout,
+        )
 
     # -- the counter
 
@@ -103,8 +95,8 @@ class Folder:
     @version.setter
     def version(self, version: int) -> None:
         version_to_bytes(version)  # a wrong number is refused before anything is touched
-        with self._locked() as ready:
-            applier = self._applier()
+        with self._writer.locked() as ready:
+            applier = self._writer.applier()
             applier.keep_version()
             applier.replace_version(version)
             self._index.settle((), ready)
@@ -247,12 +239,12 @@ class Folder:
             if not allow_mass_removal:
                 self._check_removals(found)
             if any(finding.kind == "journal" for finding in found):
-                self._keep_journal()
-            with self._locked() as ready:
+                self._writer.keep_journal()
+            with self._writer.locked() as ready:
                 still = set(self.check())
                 steps = tuple(remedies(finding for finding in found if finding in still))
                 if steps:
-                    self._commit(Journal(steps), ready)
+                    self._writer.commit(Journal(steps), ready)
         return tuple(repaired)
 
     def _check_removals(self, findings: Iterable[Finding]) -> None:
@@ -329,7 +321,7 @@ class Folder:
 
     def batch(self) -> Batch:
         """Many changes that appear together and cost few flushes."""
-        return Batch(self._layout, make=self.make, apply=self.apply, durable=self._durable)
+        return Batch(self._layout, make=self._writer.make, apply=self.apply, durable=self._durable)
 
     def apply(self, batch: Batch) -> None:
         """Apply a batch; its context does that when it ends.
@@ -340,11 +332,11 @@ class Folder:
         is_handed_over = False
         try:
             batch.flush()
-            with self._locked() as ready:
-                journal = self._plan(batch)
+            with self._writer.locked() as ready:
+                journal = self._writer.plan(batch)
                 if journal:
                     is_handed_over = True
-                    self._commit(journal, ready, batch)
+                    self._writer.commit(journal, ready, batch)
         finally:
             if not is_handed_over:
                 batch.discard()
@@ -352,14 +344,12 @@ class Folder:
     def recover(self) -> None:
         """Finish a change that was cut, if there is one. Every change does that first."""
         if os.path.lexists(self._layout.journal):
-            with self._locked():
+            with self._writer.locked():
                 return
 
     def make(self) -> None:
         """Make the directory and its `.meta` where they are missing; durable on return."""
-        # The lock's file is made last.
-        if not (os.path.exists(self._layout.lock) and os.path.isdir(self._layout.stage)):
-            _fs.make_directories(self._layout.stage)
+        self._writer.make()
 
     def require(self) -> None:
         """Check that this is a folder.
@@ -387,116 +377,6 @@ class Folder:
         self.close()
 
     # -- inside
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[Ready]:
-        """Hold the lock of a folder that has no change under way, with a fresh index.
-
-        Gives what `Index.settle` wants to know.
-        """
-        self.make()
-        # The file before the guard: threads that only read do not wait for other processes.
-        with _fs.lock(self._layout.lock, timeout=self._lock_timeout), self._guard():
-            journal = read_journal(self._layout)
-            if journal:
-                self._finish(journal)
-            ready = self._index.refresh()
-            if not self._is_swept:
-                self._is_swept = True
-                _fs.sweep(self._layout.stage, older_than=time.time() - _SWEEP_AFTER)
-            self._names = Names(self._index)
-            yield ready
-
-    def _finish(self, journal: Journal) -> None:
-        # Crash: the last change was cut; finish it before anything else. Its name may not be
-        # durable yet, and then nothing that it says may happen.
-        if self._durable:
-            _fs.sync_directory(self._layout.meta)
-        ready = self._index.refresh()
-        self._names = Names(self._index)
-        applier = self._applier(is_recovery=True)
-        journal = applier.run(journal)
-        applier.clean(journal)
-        self._index.settle(self._rows(journal), ready)
-
-    def _keep_journal(self) -> None:
-        """Give up a journal that cannot be read: it and what it may have staged are kept."""
-        with _fs.lock(self._layout.lock, timeout=self._lock_timeout), self._guard():
-            try:
-                if read_journal(self._layout) is None:
-                    return
-            except JournalError:
-                written = os.lstat(self._layout.journal).st_mtime_ns
-            else:
-                return
-            # Crash: while the journal is there, this is done again. What others have begun to
-            # stage since is theirs.
-            staged = [
-                f".meta/.stage/{name}"
-                for name in os.listdir(self._layout.stage)
-                if os.lstat(os.path.join(self._layout.stage, name)).st_mtime_ns <= written + _GRACE
-            ]
-            self._applier().keep([*staged, ".meta/.journal"])
-
-    def _plan(self, batch: Batch) -> Journal | None:
-        counted = batch.counted
-        if counted and (self.version, self.origin) != (
-            counted.version_before,
-            counted.origin_before,
-        ):
-            raise CounterMovedError(os.fspath(self.path))
-        steps = Planner(self._layout, self._index, self._names).plan(batch.requests)
-        if not counted:
-            return Journal(steps) if steps else None
-        if not steps and not counted.origin and counted.version == counted.version_before:
-            return None
-        return Journal(steps, counted.version, counted.version_before, counted.origin)
-
-    def _commit(self, journal: Journal, ready: Ready, batch: Batch | None = None) -> None:
-        """Record a journal, run it and tell the index."""
-        applier = self._applier()
-        try:
-            applier.record(journal)
-        except BaseException:
-            # Crash: it may be there without being durable; what it stages goes only when it is
-            # certain that it does not come back.
-            self._forget_record()
-            if batch:
-                batch.discard()
-            raise
-        done = applier.run(journal)
-        if batch:
-            # The last links to what was staged go before the index notes the stamps.
-            batch.discard()
-        self._index.settle(self._rows(done, batch), ready)
-
-    def _forget_record(self) -> None:
-        """Take back a journal."""
-        _fs.remove(self._layout.journal)
-        if self._durable:
-            _fs.sync_directory(self._layout.meta)
-
-    def _rows(self, journal: Journal, batch: Batch | None = None) -> Iterator[Row]:
-        """What the index has to know of a change that was made."""
-        for step in journal.steps:
-            if step.action in ("add", "replace"):
-                yield self._index.row(step.name, batch.written(step.staged) if batch else None)
-            elif step.action in ("remove", "rename"):
-                yield self._index.row(step.name)
-            elif step.action == "keep" and step.name.startswith(".meta/"):
-                name = step.name.removeprefix(".meta/")
-                if not name.startswith("."):
-                    yield self._index.row(name)
-            if step.action == "rename" and step.new_name != step.name:
-                yield self._index.row(step.new_name)
-
-    def _applier(self, *, is_recovery: bool = False) -> Applier:
-        return Applier(
-            self._layout,
-            self._names.choose,
-            durable=self._durable,
-            is_recovery=is_recovery,
-        )
 
     def _guard(self) -> AbstractContextManager[object]:
         """Keeps other threads from the index."""

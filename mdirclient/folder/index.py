@@ -22,7 +22,7 @@ from mdirclient.folder import cache, scan
 from mdirclient.folder.entry import Layout
 from mdirclient.header import Header
 from mdirclient.naming import suffix_key
-from mdirclient.url import PartURL
+from mdirclient.url import PartURL, canonical_url
 
 #: How often we look again for what others rename and change while we look.
 _LOOKS: Final = 5
@@ -126,7 +126,7 @@ class Index:
             serial = self._state().serial
             name = self.locate(text)
             found = scan.read_header(self._layout, name) if name else scan.NOTHING
-            if name and found.url == url and found.header is not None:
+            if name and found.url == text and found.header is not None:
                 return Item(url, name, found.header)
             # Race: what is renamed while we look is under neither name. It is unknown only if
             # the index knew all names when we looked, and they still are all.
@@ -141,9 +141,10 @@ class Index:
 
     def known(self, url: PartURL) -> Item | None:
         """The entry with a url; of a caller who holds the folder's lock and has refreshed."""
-        name = self.locate(str(url))
+        text = str(url)
+        name = self.locate(text)
         found = scan.read_header(self._layout, name) if name else scan.NOTHING
-        if name is None or found.header is None or found.url != url:
+        if name is None or found.header is None or found.url != text:
             return None
         return Item(url, name, found.header)
 
@@ -151,7 +152,7 @@ class Index:
         """The name of the header with this url whose file is gone."""
         for (name,) in self._rows("SELECT name FROM entry WHERE url = ?", (str(url),)):
             is_gone = not os.path.lexists(self._layout.content_of(name))
-            if is_gone and scan.read_header(self._layout, name).url == url:
+            if is_gone and scan.read_header(self._layout, name).url == str(url):
                 return str(name)
         return None
 
@@ -179,7 +180,7 @@ class Index:
                 found = scan.read_header(self._layout, name)
             except PermissionError:
                 continue  # one bad entry must not stop the folder; check tells of it
-            if str(found.url) == url and found.header is not None and self._has_content(name):
+            if found.url == url and found.header is not None and self._has_content(name):
                 yield Item(PartURL.parse(url), name, found.header, file_stamp)
             elif item := self.find(PartURL.parse(url)):
                 # Race: it was renamed since. What was edited or removed is in the next listing.
@@ -290,7 +291,7 @@ class Index:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 stamp = _fs.stamp_of(os.lstat(self._layout.header_of(name)))
                 if stamp[2] == written.header_mark:
-                    url = PartURL.parse(written.header["url"])
+                    url = canonical_url(written.header["url"])
                     found = scan.Found(url, written.header, stamp)
                     return scan.row_of(
                         name, found, has_file=has_file, is_racy=False, file_stamp=file_stamp

@@ -20,10 +20,11 @@ import attrs
 
 from mdirclient import _fs
 from mdirclient.errors import HeaderError, PartURLError
+from mdirclient.folder import cache
 from mdirclient.folder.entry import Layout, anchor_of
 from mdirclient.header import MAX_BYTES, Header
 from mdirclient.naming import suffix_key
-from mdirclient.url import PartURL
+from mdirclient.url import canonical_url
 
 #: Rows that are written at once.
 _BATCH: Final = 1000
@@ -71,12 +72,12 @@ class Found:
     """The header of a name as it was read.
 
     Attributes:
-        url: of the entry, or None if there is no header or it is none of an entry.
+        url: of the entry, canonical; None if there is no header or it is none of an entry.
         header: what was read, with `url`.
         stamp: of the header's file; `NO_STAMP` if there is none.
     """
 
-    url: PartURL | None
+    url: str | None
     header: Header | None
     stamp: _fs.Stamp
 
@@ -103,7 +104,7 @@ def read_header(layout: Layout, name: str) -> Found:
         return no_header(layout, name)
     try:
         header = Header.parse(data)
-        return Found(PartURL.parse(header["url"]), header, stamp)
+        return Found(canonical_url(header["url"]), header, stamp)
     except (HeaderError, PartURLError, KeyError):
         return Found(None, None, stamp)
 
@@ -121,10 +122,10 @@ def row_of(
 ) -> Row:
     """A row of the index."""
     key, number = suffix_key(name)
-    url = anchor = None
+    anchor = None
     if found.url and found.header is not None:
-        url, anchor = str(found.url), str(anchor_of(found.url, found.header))
-    return (name, key, number, url, anchor, *found.stamp, is_racy, has_file, file_stamp)
+        anchor = anchor_of(found.url, found.header)
+    return (name, key, number, found.url, anchor, *found.stamp, is_racy, has_file, file_stamp)
 
 
 def has_same_names(connection: sqlite3.Connection, layout: Layout, *, with_headers: bool) -> bool:
@@ -180,9 +181,14 @@ def note_differences(connection: sqlite3.Connection, layout: Layout, grain: int)
         " entry.has_file, entry.is_racy) = (listed.inode, listed.size, listed.mtime,"
         " listed.ctime, listed.has_file, 0))"
     )
+    is_new = connection.execute("SELECT count(*) FROM entry").fetchone() == (0,)
+    for name in cache.INDEXES if is_new else ():
+        connection.execute(f"DROP INDEX {name}")
     changed = connection.execute("SELECT name, has_file, inode FROM temp.listed ORDER BY inode")
     for batch in batches(_read_rows(changed, layout, grain)):
         note_rows(connection, batch)
+    for statement in cache.INDEXES.values() if is_new else ():
+        connection.execute(statement)
     connection.execute("DELETE FROM listed")
 
 
@@ -211,13 +217,9 @@ def note_edits(connection: sqlite3.Connection, layout: Layout, grain: int, which
 def note_rows(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
     """Write rows; what is known of a header that cannot be read now is kept."""
     rows = list(rows)
-    connection.executemany(UPSERT, [row for row in rows if not _is_mute(row)])
-    connection.executemany(UPSERT_MUTE, [row for row in rows if _is_mute(row)])
-
-
-def _is_mute(row: Row) -> bool:
-    """Whether the header could not be read: its row says only that it has to be read again."""
-    return row[6] == UNREADABLE
+    mute = [row for row in rows if row[6] == UNREADABLE]
+    connection.executemany(UPSERT, [row for row in rows if row not in mute] if mute else rows)
+    connection.executemany(UPSERT_MUTE, mute)
 
 
 def batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

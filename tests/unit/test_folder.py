@@ -333,7 +333,7 @@ def test_nothing_staged_is_left_when_a_change_is_refused(folder: Folder, damage:
             waiter.add(header(2, "b"), b"2")
         (folder.path / ".meta" / ".journal").unlink()
     else:
-        with folder._locked(), pytest.raises(LockTimeoutError):
+        with folder._writer.locked(), pytest.raises(LockTimeoutError):
             waiter.add(header(2, "b"), b"2")
     assert [] == list((folder.path / ".meta" / ".stage").iterdir())
     waiter.add(header(2, "b"), b"2")

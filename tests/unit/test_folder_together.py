@@ -27,7 +27,7 @@ def test_a_lock_held_too_long_names_its_holder(tmp_path: Path) -> None:
     """Process and host."""
     holder = Folder(tmp_path / "f")
     waiter = Folder(tmp_path / "f", lock_timeout=0.05)
-    with holder._locked(), pytest.raises(LockTimeoutError) as caught:
+    with holder._writer.locked(), pytest.raises(LockTimeoutError) as caught:
         _add_in_thread(waiter)
     assert str(os.getpid()) in caught.value.holder
     assert os.uname().nodename in caught.value.holder
