@@ -351,7 +351,7 @@ class Applier:
                     _fs.sync_directory(path)
 
     def _stage(self, name: str) -> str:
-        return os.path.join(self._layout.stage, name)
+        return self._layout.staged(name)
 
     def _content(self, step: Step) -> str:
         return self._layout.content_of(step.name)

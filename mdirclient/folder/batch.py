@@ -14,9 +14,9 @@ from mdirclient import _fs
 from mdirclient.errors import ContentMismatchError, HeaderError
 from mdirclient.folder.apply import staged_header
 from mdirclient.folder.entry import Layout
-from mdirclient.folder.index import Written
 from mdirclient.folder.origin import Origin
 from mdirclient.folder.request import Add, Pend, Remove, Rename, Replace, Request
+from mdirclient.folder.scan import Written
 from mdirclient.header import Header
 from mdirclient.interfaces import URL, Content
 from mdirclient.url import PartURL
@@ -178,7 +178,7 @@ class Batch:
         _fs.remove(staged_header(self._path(staged)))
 
     def _path(self, staged: str) -> str:
-        return os.path.join(self._layout.stage, staged)
+        return self._layout.staged(staged)
 
     def flush(self) -> None:
         """Make what was staged durable."""

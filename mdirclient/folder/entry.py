@@ -80,6 +80,7 @@ class Layout:
         self.lock = os.path.join(self.meta, ".lock")
         self._contents = os.path.join(path, "")
         self._headers = os.path.join(self.meta, "")
+        self._staged = os.path.join(self.stage, "")
 
     def content_of(self, name: str) -> str:
         """The physical file of an entry."""
@@ -88,3 +89,7 @@ class Layout:
     def header_of(self, name: str) -> str:
         """The header of an entry."""
         return self._headers + name
+
+    def staged(self, name: str) -> str:
+        """A content or header on its way."""
+        return self._staged + name

@@ -22,7 +22,7 @@ from mdirclient.folder import cache, scan
 from mdirclient.folder.entry import Layout
 from mdirclient.header import Header
 from mdirclient.naming import suffix_key
-from mdirclient.url import PartURL, canonical_url
+from mdirclient.url import PartURL
 
 #: How often we look again for what others rename and change while we look.
 _LOOKS: Final = 5
@@ -62,21 +62,6 @@ class Item:
     name: str
     header: Header
     file_stamp: str | None = None
-
-
-@attrs.frozen
-class Written:
-    """What this process has written as an entry.
-
-    Attributes:
-        header: with a `url`.
-        header_mark: the time of its file, which only we can have set; None if it was not kept.
-        content_mark: the same of the content, if that is certainly what the header says.
-    """
-
-    header: Header
-    header_mark: int | None
-    content_mark: int | None
 
 
 @attrs.frozen
@@ -147,6 +132,10 @@ class Index:
         if name is None or found.header is None or found.url != text:
             return None
         return Item(url, name, found.header)
+
+    def has_rows(self, url: PartURL) -> bool:
+        """Whether the index has heard of a url; see `known` for who may ask."""
+        return bool(self._rows("SELECT 1 FROM entry WHERE url = ? LIMIT 1", (str(url),)))
 
     def orphan(self, url: PartURL) -> str | None:
         """The name of the header with this url whose file is gone."""
@@ -223,10 +212,10 @@ class Index:
         (number,) = self._rows("SELECT max(number) FROM entry WHERE key = ?", (key,))[0]
         return None if number is None else int(number)
 
-    def same_numbers(self, name: str) -> list[str]:
-        """The names that share key and number with a name."""
+    def same_numbers(self, key: str, number: int) -> list[str]:
+        """The names that share a key and a collision suffix."""
         query = "SELECT name FROM entry WHERE key = ? AND number = ?"
-        return [found for (found,) in self._rows(query, suffix_key(name))]
+        return [found for (found,) in self._rows(query, (key, number))]
 
     # -- keeping up
 
@@ -273,33 +262,9 @@ class Index:
         self.catch_up()
         self._ask(read)
 
-    def row(self, name: str, written: Written | None = None) -> scan.Row:
-        """What `settle` notes of a name that was touched.
-
-        Args:
-            name: of the entry.
-            written: what this process has written there; else the header is read.
-        """
-        has_file, file_stamp = False, None
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            status = os.lstat(self._layout.content_of(name))
-            content = _fs.stamp_of(status)
-            has_file = not stat.S_ISDIR(status.st_mode)
-            if written and content[2] == written.content_mark:
-                file_stamp = scan.text_of_stamp(content)
-        if written:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                stamp = _fs.stamp_of(os.lstat(self._layout.header_of(name)))
-                if stamp[2] == written.header_mark:
-                    url = canonical_url(written.header["url"])
-                    found = scan.Found(url, written.header, stamp)
-                    return scan.row_of(
-                        name, found, has_file=has_file, is_racy=False, file_stamp=file_stamp
-                    )
-        moment = time.time_ns()
-        found = scan.read_header(self._layout, name)
-        is_racy = not _fs.is_older(found.stamp, moment, self._database.grain)
-        return scan.row_of(name, found, has_file=has_file, is_racy=is_racy)
+    def row(self, name: str, written: scan.Written | None = None) -> scan.Row:
+        """What `settle` notes of a name that was touched; see `scan.row_now`."""
+        return scan.row_now(self._layout, name, written, self._database.grain)
 
     def settle(self, rows: Iterable[scan.Row], ready: Ready) -> None:
         """Note what this process has changed, under the folder's lock.
@@ -395,7 +360,7 @@ class Index:
         while True:
             # One that was replaced says that it knows nothing.
             with contextlib.suppress(cache.RenewedError):
-                return _State(*self._database.rows(query)[0])
+                return self._database.use(lambda c: _State(*c.execute(query).fetchone()))
 
     def _locate(self, connection: sqlite3.Connection, url: str) -> str | None:
         for name, *known, is_racy in connection.execute(_LOOK_UP, (url,)).fetchall():

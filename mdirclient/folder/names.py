@@ -22,14 +22,13 @@ class Names:
 
     def choose(self, wanted: str) -> str:
         """A free name for a suggested one; it counts as taken from now on. O(1)."""
-        name = safe_name(wanted)
-        key, _ = suffix_key(name)
-        candidate = name
-        while self._is_taken(candidate):
+        name = candidate = safe_name(wanted)
+        key, number = suffix_key(name)
+        while self._is_taken(candidate, key, number):
             candidate = with_suffix(name, self._next_number(key))
+            number = suffix_key(candidate)[1]
         self._folds.add(fold(candidate))
-        chosen_key, number = suffix_key(candidate)
-        self._numbers[chosen_key] = max(self._numbers.get(chosen_key, 0), number)
+        self._numbers[key] = max(self._numbers.get(key, 0), number)
         return candidate
 
     def _next_number(self, key: str) -> int:
@@ -43,8 +42,8 @@ class Names:
         self._numbers[key] = number
         return number
 
-    def _is_taken(self, name: str) -> bool:
+    def _is_taken(self, name: str, key: str, number: int) -> bool:
         folded = fold(name)
         if folded in self._folds:
             return True
-        return any(fold(found) == folded for found in self._index.same_numbers(name))
+        return any(fold(found) == folded for found in self._index.same_numbers(key, number))

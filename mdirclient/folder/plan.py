@@ -5,6 +5,7 @@ Runs under the folder's lock, on a refreshed index.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
@@ -34,6 +35,9 @@ class Planner:
         self._index = index
         self._names = names
         self._steps: list[Step] = []
+        self._pending: frozenset[str] = frozenset()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self._pending = frozenset(os.listdir(layout.pending))
 
     def plan(self, requests: Mapping[PartURL, Request]) -> tuple[Step, ...]:
         """The steps for all requests, in order."""
@@ -53,9 +57,10 @@ class Planner:
 
     def _add(self, url: PartURL, header: Header, staged: str) -> None:
         self._unpend(url)
-        if self._index.known(url):
+        is_known = self._index.has_rows(url)
+        if is_known and self._index.known(url):
             return
-        if orphan := self._index.orphan(url):
+        if is_known and (orphan := self._index.orphan(url)):
             # A person removed the file and left its header: the entry comes back as a whole.
             self._steps.append(Step("replace", orphan, staged, has_content=True))
             return
@@ -97,8 +102,7 @@ class Planner:
             self._steps.append(Step("rename", item.name, new_name=new_name, url=str(url)))
 
     def _unpend(self, url: PartURL) -> None:
-        name = pending_name(url)
-        if os.path.lexists(os.path.join(self._layout.pending, name)):
+        if self._pending and (name := pending_name(url)) in self._pending:
             self._steps.append(Step("unpend", name))
 
 

@@ -12,6 +12,7 @@ import errno
 import itertools
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -126,6 +127,49 @@ def row_of(
     if found.url and found.header is not None:
         anchor = anchor_of(found.url, found.header)
     return (name, key, number, found.url, anchor, *found.stamp, is_racy, has_file, file_stamp)
+
+
+@attrs.frozen
+class Written:
+    """What this process has written as an entry.
+
+    Attributes:
+        header: with a `url`.
+        header_mark: the time of its file, which only we can have set; None if it was not kept.
+        content_mark: the same of the content, if that is certainly what the header says.
+    """
+
+    header: Header
+    header_mark: int | None
+    content_mark: int | None
+
+
+def row_now(layout: Layout, name: str, written: Written | None, grain: int) -> Row:
+    """A row of the index for a name as its files are now.
+
+    Args:
+        layout: of the folder.
+        name: of the entry.
+        written: what this process has written there; else the header is read.
+        grain: see `_fs.grain_ns`.
+    """
+    has_file, file_stamp = False, None
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        status = os.lstat(layout.content_of(name))
+        content = _fs.stamp_of(status)
+        has_file = not stat.S_ISDIR(status.st_mode)
+        if written and content[2] == written.content_mark:
+            file_stamp = text_of_stamp(content)
+    if written:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            stamp = _fs.stamp_of(os.lstat(layout.header_of(name)))
+            if stamp[2] == written.header_mark:
+                found = Found(canonical_url(written.header["url"]), written.header, stamp)
+                return row_of(name, found, has_file=has_file, is_racy=False, file_stamp=file_stamp)
+    moment = time.time_ns()
+    found = read_header(layout, name)
+    is_racy = not _fs.is_older(found.stamp, moment, grain)
+    return row_of(name, found, has_file=has_file, is_racy=is_racy)
 
 
 def has_same_names(connection: sqlite3.Connection, layout: Layout, *, with_headers: bool) -> bool:

@@ -95,6 +95,11 @@ class Writer:
         self._index.settle(self._rows(done, batch), ready)
 
     def plan(self, batch: Batch) -> Journal | None:
+        """The steps of a batch; None if there is nothing to do.
+
+        Raises:
+            CounterMovedError: the batch counts, and somebody else has counted meanwhile.
+        """
         counted = batch.counted
         if counted and (read_version(self._layout), read_origin(self._layout)) != (
             counted.version_before,
@@ -160,6 +165,7 @@ class Writer:
                 yield self._index.row(step.new_name)
 
     def applier(self, *, is_recovery: bool = False) -> Applier:
+        """What does the steps of a journal; of a caller who holds the lock."""
         return Applier(
             self._layout,
             self._names.choose,
