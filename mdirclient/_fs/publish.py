@@ -5,10 +5,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 from mdirclient._fs.flush import sync_directory
 
 Path = str | os.PathLike[str]
+
+IS_WINDOWS: Final = os.name == "nt"
+#: ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
+_SHARING: Final = frozenset([5, 32, 33])
+_TRIES: Final = 64
+_TRY_AGAIN: Final = 0.08
 
 #: link(2) is refused like this where there are no hard links (FAT, some FUSE and network
 #: file systems, Android).
@@ -17,6 +27,24 @@ _NO_LINKS = frozenset(
     for name in ("EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "EINVAL", "ENOSYS", "EMLINK", "EXDEV")
     if hasattr(errno, name)
 )
+
+
+def patiently(act: Callable[[], None]) -> None:
+    """Do something that Windows refuses while another program has the file open.
+
+    A virus scanner or an indexer has it for a moment; elsewhere nothing is tried twice.
+
+    Raises:
+        OSError: it refuses still after 64 tries, some 5 seconds.
+    """
+    for _ in range(_TRIES if IS_WINDOWS else 0):
+        try:
+            return act()
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in _SHARING:
+                raise
+            time.sleep(_TRY_AGAIN)
+    return act()
 
 
 def publish(staged: Path, path: Path) -> bool:
@@ -47,7 +75,7 @@ def publish(staged: Path, path: Path) -> bool:
 def _reserve_and_replace(staged: Path, path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
-        os.replace(staged, path)
+        patiently(partial(os.replace, staged, path))
     except BaseException:
         remove(path)
         raise
@@ -55,7 +83,7 @@ def _reserve_and_replace(staged: Path, path: Path) -> None:
 
 def move(path: Path, target: Path) -> None:
     """Rename a file or directory to a name that is known to be free. Not durable yet."""
-    os.rename(path, target)
+    patiently(partial(os.rename, path, target))
 
 
 def has_hard_links(path: Path, probe: Path) -> bool:
@@ -114,7 +142,7 @@ def make_directory(path: Path, *, exist_ok: bool = False) -> None:
 def remove(path: Path) -> None:
     """Remove a file's name if it is there. Not durable yet."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+        patiently(partial(os.unlink, path))
 
 
 def sweep(path: Path, *, older_than: float) -> None:

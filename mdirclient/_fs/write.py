@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
 from mdirclient._fs.flush import Group, sync_directory, sync_file
+from mdirclient._fs.publish import patiently
 from mdirclient._fs.times import mark
 
 if TYPE_CHECKING:
@@ -129,7 +131,7 @@ def replace(
 
 def replace_with(staged: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Put the file `staged` in the place of `path`; the name is not durable yet."""
-    os.replace(staged, path)
+    patiently(partial(os.replace, staged, path))
 
 
 def spool() -> IO[bytes]:

@@ -347,7 +347,7 @@ class Applier:
     def _sync(self, *paths: str) -> None:
         if self._durable:
             for path in paths:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                     _fs.sync_directory(path)
 
     def _stage(self, name: str) -> str:

@@ -24,8 +24,8 @@ from mdirclient.header import Header
 from mdirclient.naming import suffix_key
 from mdirclient.url import PartURL
 
-#: How often we look again for what others rename and change while we look.
-_LOOKS: Final = 5
+#: How often we look again for what others rename while we look.
+_LOOKS: Final = 20
 #: Seconds to wait for a writer to note what it has published, before looking for oneself.
 _PATIENCE: Final = 0.1
 _FIRST_WAIT: Final = 0.0005
@@ -107,7 +107,7 @@ class Index:
     def find(self, url: PartURL) -> Item | None:
         """The entry with a url, as it is at this moment; None if there is none."""
         text = str(url)
-        for _ in range(_LOOKS):
+        for look in range(_LOOKS):
             serial = self._state().serial
             name = self.locate(text)
             found = scan.read_header(self._layout, name) if name else scan.NOTHING
@@ -119,10 +119,11 @@ class Index:
                 self._ask(self._read_mended)
                 if not self.locate(text):
                     return None
+            # The index is not older than this call, so what it has never heard of is unknown.
+            if look and not name and not self.has_rows(url):
+                return None
             self.catch_up()
-        # Others change the folder faster than we can look; what the index knows is not older
-        # than this call.
-        return self.known(url)
+        return None
 
     def known(self, url: PartURL) -> Item | None:
         """The entry with a url; of a caller who holds the folder's lock and has refreshed."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,56 @@ def test_a_version_that_is_no_counter(folder: Folder, held: bytes) -> None:
     assert b"41\n" == (folder.path / ".version").read_bytes()
     (kept,) = (folder.path / ".meta" / ".lost+found").iterdir()
     assert held == kept.read_bytes()
+
+
+def directory(path: Path) -> None:
+    """With something in it."""
+    path.mkdir()
+    (path / "inside").write_bytes(b"kept")
+
+
+def symlink(path: Path) -> None:
+    """To a counter elsewhere."""
+    (path.parent.parent / "elsewhere").write_bytes(b"7\n")
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+def pipe(path: Path) -> None:
+    """Nobody waits for it."""
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("make", [directory, symlink, pipe])
+def test_something_else_in_the_place_of_the_counter(
+    folder: Folder, make: Callable[[Path], None]
+) -> None:
+    """An error that says so; an assignment moves it to lost+found, whatever it is."""
+    folder.add(header(1, "a"), b"1")
+    make(folder.path / ".version")
+    with pytest.raises(VersionFormatError, match="it cannot be read as a file"):
+        _ = folder.version
+    folder.add(header(2, "b"), b"2")
+    folder.version = 41
+    assert 41 == folder.version
+    (kept,) = (folder.path / ".meta" / ".lost+found").iterdir()
+    assert make is not directory or b"kept" == (kept / "inside").read_bytes()
+    assert make is not symlink or b"7\n" == (folder.path.parent / "elsewhere").read_bytes()
+
+
+def test_a_counter_that_may_not_be_read(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so, and is not taken for 0. Root reads everything, so open(2) is made to refuse."""
+    folder.version = 41
+    original = os.open
+
+    def refuse(path: str, *words: int, **options: int) -> int:
+        if str(path).endswith(".version"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return original(path, *words, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(VersionFormatError, match="Permission denied"):
+        _ = folder.version
+    assert "version" == folder.check()[0].kind
 
 
 @pytest.mark.parametrize("version", [-1, 10**18])
