@@ -9,7 +9,7 @@ import os
 from mdirclient import Folder, Header
 
 
-def header(number: int, name: str | None = None, content: bytes | None = None) -> Header:
+def header(number: int | str, name: str | None = None, content: bytes | None = None) -> Header:
     """The header of an entry; with size and digest if the content is given."""
     fields = [("url", f"mdir:{number}@x.org/1"), ("content-type", "text/plain; charset=utf-8")]
     fields += [("suggested-name", name)] if name is not None else []

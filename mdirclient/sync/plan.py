@@ -50,16 +50,12 @@ def plan(
 
     Args:
         patches: in order.
-        held: the entries of the local folder.
+        held: the entries of the local folder; those of the patches' urls are enough if it is
+            no listing.
         pending: entries whose content could not be had before; they are tried again.
         is_listing: the patches are all live entries: what is not among them is gone.
     """
-    last: dict[PartURL, Patch] = {}
-    for patch in patches:
-        url = _url(patch.header)
-        if url:
-            last.pop(url, None)
-            last[url] = patch
+    last = patched(patches)
     steps = [step for url, patch in last.items() if (step := _step(url, patch, held, pending))]
     version = max((patch.new_version for patch in last.values()), default=0)
     if is_listing:
@@ -67,6 +63,17 @@ def plan(
         steps += [Step("remove", url, version) for url in gone]
     retried = [url for url in pending if url not in last and not is_listing]
     return [Step("fetch", url, 0, pending[url]) for url in retried] + steps
+
+
+def patched(patches: Iterable[Patch]) -> dict[PartURL, Patch]:
+    """The last patch of each url, in the order of these."""
+    last: dict[PartURL, Patch] = {}
+    for patch in patches:
+        url = _url(patch.header)
+        if url:
+            last.pop(url, None)
+            last[url] = patch
+    return last
 
 
 def check_removals(steps: Iterable[Step], held: Mapping[PartURL, Header], path: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Final
 
 import attrs
@@ -22,7 +22,7 @@ from mdirclient.header import Header
 from mdirclient.interfaces import Mdird, Mstore, Subscription
 from mdirclient.mdird.tree import folder_id
 from mdirclient.patch import End, Now, Patch
-from mdirclient.sync.plan import Step, check_removals, plan
+from mdirclient.sync.plan import Step, check_removals, patched, plan
 from mdirclient.url import PartURL
 
 #: A batch is applied when it has this many steps or bytes of content.
@@ -118,12 +118,12 @@ class _Sync:
         if not dry_run:
             folder.recover()
         before, origin = folder.version, folder.origin
-        held = {entry.url: entry.header for entry in folder}
         pending = {url: h.replace(PENDING_REASON) for url, h in folder.pending().items()}
         with contextlib.closing(self._subscribe(before, origin)) as subscription:
             target = Origin(subscription.folder_id, subscription.epoch, self._name)
             is_listing = subscription.is_listing
             patches, version = _collect(subscription)
+        held = self._held(None if is_listing else patched(patches))
         steps = plan(patches, held, pending, is_listing=is_listing)
         if is_listing and not allow_mass_removal:
             check_removals(steps, held, os.fspath(folder.path))
@@ -134,6 +134,14 @@ class _Sync:
         # A listing says where it is only when it is complete.
         self._apply(steps, counted, is_counting=not is_listing)
         return _report(steps, version, len(folder.pending()), failed=self._failed)
+
+    def _held(self, urls: Iterable[PartURL] | None) -> dict[PartURL, Header]:
+        """The entries of the local folder with these urls; None: all."""
+        if urls is None:
+            return {entry.url: entry.header for entry in self._folder}
+        # Pitfall: the cost of a sync follows the changes, not the folder.
+        found = (self._folder.get(url) for url in urls)
+        return {entry.url: entry.header for entry in found if entry}
 
     def _subscribe(self, version: int, origin: Origin | None) -> Subscription:
         """Subscribe, once it is certain that the counter was counted for that folder."""
