@@ -50,16 +50,15 @@ def stamp_of(status: os.stat_result) -> Stamp:
         Inode, size, and nanoseconds of modification and change, each as 64 bits with a sign:
         inodes of some file systems, and times of some people, need one more.
     """
-    return (
-        _signed(status.st_ino),
-        status.st_size,
-        _signed(status.st_mtime_ns),
-        _signed(status.st_ctime_ns),
-    )
+    inode, mtime, ctime = status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+    # Made a million times when a large folder is read.
+    if inode < _BITS and -_BITS <= mtime < _BITS and ctime < _BITS:
+        return inode, status.st_size, mtime, ctime
+    return _signed(inode), status.st_size, _signed(mtime), _signed(ctime)
 
 
 def _signed(number: int) -> int:
-    return number if -_BITS <= number < _BITS else (number + _BITS) % (2 * _BITS) - _BITS
+    return (number + _BITS) % (2 * _BITS) - _BITS
 
 
 def mark(target: str | int) -> int | None:

@@ -1,6 +1,6 @@
-"""url → entry of one folder, and the names that are taken: a cache (docs: explanation/index-of-a-folder).
+"""url → entry of one folder, and the names that are taken (docs: explanation/index-of-a-folder).
 
-It is never trusted against the files. What it answers is checked by stat when it is used; what
+A cache, never trusted against the files. What it answers is checked by stat when it is used; what
 it does not know is unknown only if the directories' times say that it has seen every name in
 them. Reads the folder; writes the database under the user's cache directory.
 """

@@ -309,8 +309,11 @@ def _listed_stamps(path: str) -> Iterator[tuple[str, int, int, int, int]]:
             for entry in entries:
                 name = entry.name
                 if name[0] != "." and (name.isascii() or _is_utf8(name)):
-                    with contextlib.suppress(FileNotFoundError):
-                        yield name, *_fs.stamp_of(entry.stat(follow_symlinks=False))
+                    try:
+                        stamp = _fs.stamp_of(entry.stat(follow_symlinks=False))
+                    except FileNotFoundError:
+                        continue
+                    yield name, *stamp
     except FileNotFoundError:
         return
 

@@ -106,6 +106,14 @@ def added_one_by_one(folder: Folder, first: int, count: int) -> float:
     return statistics.median(seconds(partial(folder.add, one, b"content here")) for one in new)
 
 
+def refreshed(folder: Folder, directories: tuple[Path, ...]) -> None:
+    """Look at directories that somebody has touched; the times are older than their grain."""
+    for directory in directories:
+        os.utime(directory)
+    time.sleep(0.05)
+    folder._index.refresh()
+
+
 def forget_index(cache: Path) -> None:
     """Remove all indexes."""
     for directory in (cache / "mdirclient").glob("index-*/*"):
@@ -193,13 +201,11 @@ def looked_up(path: Path, count: int) -> None:
     quick = median(folder._index.refresh, 20)
     row("refresh, nothing changed, quick check", f"{quick * 1000:.2f} ms", "10 ms")
 
-    def with_names() -> None:
-        os.utime(path)
-        os.utime(path / ".meta")
-        time.sleep(0.05)
-        folder._index.refresh()
+    def looked_at(*directories: Path) -> float:
+        return median(partial(refreshed, folder, directories)) - 0.05
 
-    row("refresh, nothing changed, with names", f"{median(with_names) - 0.05:.2f} s", "3 s")
+    row("refresh, nothing changed, with names", f"{looked_at(path):.2f} s", "3 s")
+    row("… and the stamp of every header", f"{looked_at(path, path / '.meta'):.2f} s", "")
     added = added_one_by_one(folder, count, 20)
     row(f"one durable add to {count:,}", f"{added * 1000:.1f} ms", "25 ms")
     folder.close()
