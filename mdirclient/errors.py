@@ -106,8 +106,9 @@ class VersionFormatError(FormatError):
     reason: str = "it must hold 1 to 18 decimal digits"
 
     def message(self) -> str:
+        held = f" holds {_shown(self.held)}" if self.held or "digits" in self.reason else ""
         return (
-            f"{self.path} holds {_shown(self.held)}: {self.reason}; "
+            f"{self.path}{held}: {self.reason}; "
             f"write the number of the last change that you have, or remove the file (0: "
             f"everything is listed again)"
         )

@@ -11,7 +11,8 @@ from typing import Final
 from mdirclient.errors import LockTimeoutError
 
 _FIRST_WAIT: Final = 0.001
-_LONGEST_WAIT: Final = 0.050
+#: Who has waited long must not be overtaken by all who have just come.
+_LONGEST_WAIT: Final = 0.010
 #: The file has always this length, so that a shorter line leaves nothing of a longer one.
 _RECORD: Final = 320
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -45,7 +46,7 @@ def lock(path: str | os.PathLike[str], *, timeout: float) -> Iterator[None]:
             except portalocker.exceptions.AlreadyLocked:
                 if time.monotonic() >= deadline:
                     raise LockTimeoutError(os.fspath(path), timeout, _holder(descriptor)) from None
-            time.sleep(wait)
+            time.sleep(wait * (0.5 + os.urandom(1)[0] / 256))
             wait = min(wait * 2, _LONGEST_WAIT)
         _note(descriptor, f"{os.getpid()} {_host()}\n")
         try:
@@ -58,7 +59,32 @@ def lock(path: str | os.PathLike[str], *, timeout: float) -> Iterator[None]:
 
 
 def is_abandoned(path: str | os.PathLike[str]) -> bool:
-    """Whether nobody holds the lock, or a process that has ended; a hint, read without it."""
+    """Whether nobody holds the lock at this moment; a hint, for readers.
+
+    The kernel is asked, by taking the lock as a reader and letting it go. Where it has no such
+    locks the file itself tells who holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return _is_holder_gone(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return _is_holder_gone(path)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _is_holder_gone(path: str | os.PathLike[str]) -> bool:
+    """Whether the process that a lock file names has ended. Process numbers come again."""
     try:
         with open(path, "rb") as file:
             words = file.read(_RECORD).decode(errors="replace").split()

@@ -42,10 +42,15 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     return Settings(os.environ, arguments.config)
 
 
+def shown(text: str) -> str:
+    """A stranger's text for a terminal: nothing that moves the cursor or changes direction."""
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
+
+
 def say(text: str) -> None:
-    """Print for a person, on standard error; a closed one is not an error."""
+    """Print one line for a person, on standard error; a closed one is not an error."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(shown(text), file=sys.stderr, flush=True)
     except (OSError, ValueError, AttributeError):
         return
 

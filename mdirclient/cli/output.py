@@ -10,15 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 import attrs
 
 from mdirclient._fs import FileSystem
+from mdirclient.cli.arguments import shown
 from mdirclient.folder import Entry, Finding, Status
 from mdirclient.header import Header
 from mdirclient.sync import SyncReport
 from mdirclient.sync.plan import Step
-
-
-def shown(text: str) -> str:
-    """A stranger's text for a terminal: nothing that moves the cursor or changes direction."""
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
 
 
 def entry_line(entry: Entry) -> str:
@@ -104,8 +100,7 @@ def check_lines(
     is_told = set(repaired) if is_dry else set()
     for finding in left:
         if finding not in is_told:
-            remedy = finding.remedy or "rename it by hand"
-            yield f"{_finding_text(finding)}; remedy: {remedy}"
+            yield f"{_finding_text(finding)}; remedy: {finding.remedy or finding.advice}"
 
 
 def _finding_text(finding: Finding) -> str:
@@ -140,7 +135,7 @@ def check_object(
 
 
 def _finding_object(finding: Finding) -> dict[str, object]:
-    texts = {"problem": finding.problem, "remedy": finding.remedy}
+    texts = {"problem": finding.problem, "remedy": finding.remedy, "advice": finding.advice}
     return {**attrs.asdict(finding), **texts}
 
 

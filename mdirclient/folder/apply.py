@@ -28,6 +28,10 @@ from mdirclient.naming import plainer_name, safe_name
 _Do = Callable[[Step], Step]
 
 _HEADER = ".header"
+#: The system does not let us take something away: permissions, an immutable file, a mount point.
+_REFUSALS = frozenset(
+    [errno.EACCES, errno.EPERM, errno.EBUSY, errno.EISDIR, errno.ENOTDIR, errno.EXDEV]
+)
 #: How file systems say that they cannot have a name: too long, or characters they do not know.
 _REFUSED_NAMES = frozenset([errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL])
 #: What is in the place of a file of ours is none, or one that we may not read.
@@ -67,12 +71,13 @@ class Applier:
         self._others: dict[Action, _Do] = {
             "add": self._add_header,
             "replace": self._replace_entry,
-            "remove": self._remove,
+            "remove": self._unless_refused(self._remove),
             "rename": self._rename_header,
             "pend": self._pend,
-            "unpend": self._unpend,
-            "keep": self._keep,
+            "unpend": self._unless_refused(self._unpend),
+            "keep": self._unless_refused(self._keep),
         }
+        self._refused: OSError | None = None
 
     def record(self, journal: Journal) -> None:
         """Write the journal; durable on return. What it stages must be durable before.
@@ -104,8 +109,9 @@ class Applier:
         self._sync(self._layout.path, self._layout.meta, self._layout.pending)
         if renames := [step for step in journal.steps if step.action == "rename"]:
             # Crash: an old name goes only when the new one is certain to stay.
+            retire = self._unless_refused(self._retire)
             for step in renames:
-                self._retire(step)
+                retire(step)
             self._sync(self._layout.path, self._layout.meta)
         self._set_version(journal)
         if journal.origin:
@@ -114,6 +120,30 @@ class Applier:
         _fs.remove(self._layout.journal)
         self._sync(self._layout.meta)
         return journal
+
+    @property
+    def refused(self) -> OSError | None:
+        """Why something could not be removed or moved; all else of the journal was done."""
+        return self._refused
+
+    def _unless_refused(self, do: _Do) -> _Do:
+        """A step that takes away; one that the system refuses must not stop the folder for ever."""
+
+        def done(step: Step) -> Step:
+            try:
+                return do(step)
+            except OSError as error:
+                if error.errno not in _REFUSALS:
+                    raise
+            try:
+                return do(step)  # perhaps for a moment only
+            except OSError as error:
+                if error.errno not in _REFUSALS:
+                    raise
+                self._refused = error
+            return step
+
+        return done
 
     def clean(self, journal: Journal) -> None:
         """Remove what a finished journal had staged."""
@@ -140,6 +170,8 @@ class Applier:
             # Race: a person took the name. The journal must name the pair that appears.
             steps = (*journal.steps[:number], done, *journal.steps[number + 1 :])
             journal = attrs.evolve(journal, steps=steps)
+            # Crash: what was taken back must not come back when the journal has forgotten it.
+            self._sync(self._layout.path, self._layout.meta)
             self._replace(self._layout.journal, journal.to_bytes())
             if actions is self._others and step.action in self._contents:
                 journal = self._one(journal, number, self._contents)
@@ -217,14 +249,15 @@ class Applier:
         _unpublish(self._layout.content_of(step.new_name), self._content(step))
         return attrs.evolve(step, new_name=self._choose_name(step.new_name))
 
-    def _retire(self, step: Step) -> None:
+    def _retire(self, step: Step) -> Step:
         """Remove the old name of a pair."""
         if step.new_name == step.name or not self._holds_url(step.new_name, step.url):
-            return
+            return step
         # The old header goes last: while it is there, what has the old name is the entry's.
         _remove_one_of_two(self._content(step), self._layout.content_of(step.new_name))
         if self._holds_url(step.name, step.url):
             _fs.remove(self._header(step))
+        return step
 
     def _pend(self, step: Step) -> Step:
         header = self._stage(staged_header(step.staged))
@@ -289,11 +322,13 @@ class Applier:
             self._make(self._layout.lost_and_found)
             name = f"{step.staged}-{plainer_name(safe_name(step.name))}"
             kept = os.path.join(self._layout.lost_and_found, name)
-            try:
+            if _is_same_file(path, self._stage(step.staged)):
+                return  # our own content, which was replaced before the crash
+            if os.path.lexists(kept) and not _is_same_file(path, kept):
+                # Crash: what has the name was kept before; the user has saved again since.
+                kept = os.path.join(self._layout.lost_and_found, kept_name(step.name))
+            with contextlib.suppress(FileExistsError):
                 _fs.publish(path, kept)
-            except FileExistsError:
-                # The name is ours alone: what has it is what a crash left of this.
-                _fs.replace_with(path, kept)
             self._sync(self._layout.lost_and_found)
             _fs.remove(path)
 

@@ -13,6 +13,7 @@ import hashlib
 import os
 import sqlite3
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
@@ -30,8 +31,9 @@ _INHERITED: Final[list[object]] = []
 #: A database that has to be replaced so often is done without.
 _REPLACEMENTS: Final = 2
 
-#: Part of the path, so that two versions of the package keep out of each other's way.
-_FORMAT: Final = "index-1"
+#: Part of the path, so that two versions keep out of each other's way: of the package, and of
+#: Unicode, on which the keys of names depend.
+_FORMAT: Final = f"index-1-{unicodedata.unidata_version}"
 #: Seconds to wait for another process, which may be reading a large folder for the first time.
 _TIMEOUT: Final = 120.0
 #: KiB of the database in memory.
@@ -43,7 +45,6 @@ _FORGOTTEN: Final = 90 * 24 * 3600.0
 _REFUSALS: Final = frozenset(
     [
         sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_LOCKED,

@@ -6,6 +6,7 @@ what has no place goes to `.meta/.lost+found`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -16,10 +17,11 @@ import attrs
 from mdirclient import _fs
 from mdirclient.errors import FormatError, JournalError, VersionFormatError
 from mdirclient.folder.apply import kept_name, read_journal, read_origin, read_version
-from mdirclient.folder.entry import Layout
+from mdirclient.folder.entry import Entry, Layout
 from mdirclient.folder.index import Index
 from mdirclient.folder.journal import Step
-from mdirclient.folder.status import Guard, Status
+from mdirclient.folder.scan import read_header
+from mdirclient.folder.status import Guard, Status, sha256_of
 from mdirclient.header import MAX_BYTES, Header
 from mdirclient.naming import fold
 from mdirclient.url import PartURL
@@ -78,7 +80,15 @@ KINDS: Final[dict[Kind, tuple[str, str]]] = {
     ),
     "same-name": ("on some systems this is the name of another file", ""),
     "not-utf8": ("the name is not UTF-8, so this is no entry", ""),
-    "in-the-way": ("this must be a directory", ""),
+    "in-the-way": ("something else is in its place", ""),
+}
+
+#: What the user can do about what `repair` leaves.
+ADVICE: Final[dict[Kind, str]] = {
+    "unreadable": "let it be read",
+    "same-name": "rename it by hand",
+    "not-utf8": "rename it by hand",
+    "in-the-way": "move it away by hand",
 }
 
 
@@ -107,6 +117,11 @@ class Finding:
     def remedy(self) -> str:
         """What `repair` does; empty if it leaves this to the user."""
         return KINDS[self.kind][1]
+
+    @property
+    def advice(self) -> str:
+        """What the user can do where there is no remedy; else empty."""
+        return ADVICE.get(self.kind, "")
 
 
 def find(
@@ -151,8 +166,13 @@ def _own_files(layout: Layout) -> Iterator[Finding]:
         read_origin(layout)
     except (FormatError, OSError) as error:
         yield Finding("origin", ".meta/.origin", str(error))
-    for path in (layout.pending, layout.lost_and_found, layout.stage):
-        if os.path.lexists(path) and not os.path.isdir(path):
+    for path, is_right in (
+        (layout.pending, os.path.isdir),
+        (layout.lost_and_found, os.path.isdir),
+        (layout.stage, os.path.isdir),
+        (layout.lock, os.path.isfile),
+    ):
+        if os.path.islink(path) or (os.path.lexists(path) and not is_right(path)):
             yield Finding("in-the-way", os.path.relpath(path, layout.path))
     for name in _listed(layout.pending):
         if not _is_utf8(name):
@@ -160,6 +180,8 @@ def _own_files(layout: Layout) -> Iterator[Finding]:
         path = os.path.join(layout.pending, name)
         try:
             PartURL.parse(Header.parse(_fs.read_file(path, MAX_BYTES)[0])["url"])
+        except FileNotFoundError:
+            continue  # it has come
         except (FormatError, KeyError, OSError) as error:
             yield Finding("pending", f".meta/.pending/{name}", str(error))
 
@@ -174,20 +196,35 @@ def _headers(layout: Layout, index: Index) -> Iterator[Finding]:
             yield Finding("header", f".meta/{name}", "it has no `url`")
         except FormatError as error:
             yield Finding("header", f".meta/{name}", str(error))
+        except FileNotFoundError:
+            continue  # it was renamed or removed
         except OSError as error:
             is_none = error.errno in (errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
             kind: Kind = "header" if is_none else "unreadable"
             yield Finding(kind, f".meta/{name}", str(error.strerror))
     for name, first in index.duplicates():
-        yield Finding("same-url", f".meta/{name}", first)
+        # The index is a cache: nothing is moved because of what it says alone.
+        url = read_header(layout, name).url
+        if name != first and url is not None and read_header(layout, first).url == url:
+            yield Finding("same-url", f".meta/{name}", first, url)
 
 
 def _changes(status: Status) -> Iterator[Finding]:
     for found in status.renamed:
         entry = found.entry
         yield Finding("renamed", f".meta/{entry.name}", found.name, str(entry.url))
+    # A chain of renames by hand leaves one that is missing, but whose content is there.
+    elsewhere = {sha256_of(os.fspath(entry.path)) for entry in _readable(status.modified)}
     for entry in status.missing:
+        if entry.header.get("sha256") in elsewhere:
+            continue
         yield Finding("missing", f".meta/{entry.name}", "", str(entry.url))
+
+
+def _readable(entries: Iterable[Entry]) -> Iterator[Entry]:
+    for entry in entries:
+        with contextlib.suppress(OSError), _fs.open_file(os.fspath(entry.path)):
+            yield entry
 
 
 def _names(layout: Layout) -> Iterator[Finding]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from mdirclient import _fs
 from mdirclient._fs import FileSystem
@@ -42,6 +43,13 @@ if TYPE_CHECKING:
     from typing import Self
 
 Durability = Literal["full", "none"]
+
+
+T = TypeVar("T")
+
+#: How often, and after how many seconds, a folder is looked at again that others change.
+_LOOKS: Final = 20
+_LOOK_AGAIN: Final = 0.05
 
 
 class Folder:
@@ -185,6 +193,9 @@ class Folder:
             FolderNotFoundError: it has no `.meta`.
         """
         self.require()
+        return self._steady(lambda: self._status(progress), lambda status: status.is_clean)
+
+    def _status(self, progress: Progress | None) -> Status:
         pending = self.pending().values()
         return find_changes(self._layout, self._index, self._guard, pending, progress)
 
@@ -197,7 +208,21 @@ class Folder:
             FolderNotFoundError: it has no `.meta`.
         """
         self.require()
-        return find(self._layout, self._index, self._guard, lambda: self.status(progress=progress))
+        return self._steady(lambda: self._findings(progress), lambda found: not found)
+
+    def _findings(self, progress: Progress | None) -> tuple[Finding, ...]:
+        return find(self._layout, self._index, self._guard, lambda: self._status(progress))
+
+    def _steady(self, look: Callable[[], T], is_clean: Callable[[T], bool]) -> T:
+        """What is found while nobody changes the folder: a change under way looks broken."""
+        for _ in range(_LOOKS):
+            before = self._index.stamps()
+            found = look()
+            is_busy = before != self._index.stamps() or not _fs.is_abandoned(self._layout.lock)
+            if is_clean(found) or not is_busy:
+                break
+            time.sleep(_LOOK_AGAIN)
+        return found
 
     def repair(
         self,
@@ -233,22 +258,35 @@ class Folder:
             for finding in self.check()
             if finding.remedy and (wanted is None or finding in wanted) and finding not in repaired
         ]:
-            repaired += found
             if dry_run:
-                break
+                return tuple(found)
             if not allow_mass_removal:
-                self._check_removals(found)
-            if any(finding.kind == "journal" for finding in found):
-                self._writer.keep_journal()
-            with self._writer.locked() as ready:
-                still = set(self.check())
-                steps = tuple(remedies(finding for finding in found if finding in still))
-                if steps:
-                    self._writer.commit(Journal(steps), ready)
+                self._check_removals()
+            if not (done := self._repaired(found)):
+                break
+            repaired += done
         return tuple(repaired)
 
-    def _check_removals(self, findings: Iterable[Finding]) -> None:
-        missing = sum(finding.kind == "missing" for finding in findings)
+    def _repaired(self, found: Iterable[Finding]) -> list[Finding]:
+        """Repair what is still as it was found."""
+        kinds = {finding.kind for finding in found}
+        if "journal" in kinds:
+            self._writer.keep_journal()
+        if "cut" in kinds:
+            try:
+                self.recover()
+            except PermissionError:
+                # It can never be finished.
+                self._writer.keep_journal(is_readable=True)
+        with self._writer.locked() as ready:
+            still = {*self._findings(None), *(f for f in found if f.kind in ("journal", "cut"))}
+            chosen = [finding for finding in found if finding in still]
+            if steps := tuple(remedies(chosen)):
+                self._writer.commit(Journal(steps), ready)
+        return chosen
+
+    def _check_removals(self) -> None:
+        missing = sum(finding.kind == "missing" for finding in self.check())
         entries = missing + len(self)
         if missing > FEW and missing > entries / 2:
             raise MassRemovalError(os.fspath(self.path), missing, entries)
@@ -275,7 +313,8 @@ class Folder:
             FolderNotFoundError: it has no `.meta`.
         """
         self.require()
-        return _fs.try_file_system(self._layout.stage)
+        is_staging = os.path.isdir(self._layout.stage)
+        return _fs.try_file_system(self._layout.stage if is_staging else self._layout.meta)
 
     # -- changing
 

@@ -226,7 +226,7 @@ class Index:
         wait = _FIRST_WAIT
         deadline = time.monotonic() + _PATIENCE
         while not self._is_current():
-            is_publishing = self._state().stamps != self._stamps()
+            is_publishing = self._state().stamps != self.stamps()
             is_late = time.monotonic() >= deadline
             if not is_publishing or is_late or _fs.is_abandoned(self._layout.lock):
                 self.refresh()
@@ -256,7 +256,7 @@ class Index:
             if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("damaged")
             with _sqlite.transaction(connection):
-                start, stamps = time.time_ns(), self._stamps()
+                start, stamps = time.time_ns(), self.stamps()
                 scan.note_differences(connection, self._layout, self._database.grain)
                 self._note_scan(connection, start, stamps)
 
@@ -277,7 +277,7 @@ class Index:
         # Race: what a person does while our change is under way is taken for a part of it.
         # The files are as they are, and publishing refuses to overwrite.
         marks = [_fs.mark(self._layout.path), _fs.mark(self._layout.meta)]
-        stamps = self._stamps()
+        stamps = self.stamps()
         is_marked = [str(mark) for mark in marks] == stamps.split()[2::4]
         given = list(rows)
 
@@ -408,7 +408,7 @@ class Index:
     def _is_current(self) -> bool:
         """Whether the directories have not changed since the index knew all their names."""
         state = self._state()
-        if state.stamps != self._stamps():
+        if state.stamps != self.stamps():
             return False
         # Race: what a person does in the tick of our own last change is seen when that tick
         # is over, where the file system does not keep a time of ours.
@@ -426,7 +426,7 @@ class Index:
         with _sqlite.transaction(connection):
             if self._is_current():
                 return True  # another process was faster
-            start, stamps = time.time_ns(), self._stamps()
+            start, stamps = time.time_ns(), self.stamps()
             state = self._state()
             # The second half is that of `.meta`.
             is_known = state.is_complete and state.stamps.split()[4:] == stamps.split()[4:]
@@ -435,7 +435,7 @@ class Index:
             ):
                 scan.note_differences(connection, self._layout, self._database.grain)
             self._note_scan(connection, start, stamps)
-        return self._stamps() == stamps
+        return self.stamps() == stamps
 
     def _note_scan(self, connection: sqlite3.Connection, start: int, stamps: str) -> None:
         # Pitfall: the scan's start counts, not its end.
@@ -453,7 +453,7 @@ class Index:
         grain = self._database.grain
         return all(_fs.is_older((0, 0, time, time), moment, grain) for time in changed)
 
-    def _stamps(self) -> str:
+    def stamps(self) -> str:
         """Device, inode and times of the two directories; a missing one has none."""
         words = []
         for path in (self._layout.path, self._layout.meta):

@@ -93,6 +93,8 @@ class Writer:
             # The last links to what was staged go before the index notes the stamps.
             batch.discard()
         self._index.settle(self._rows(done, batch), ready)
+        if applier.refused:
+            raise applier.refused
 
     def plan(self, batch: Batch) -> Journal | None:
         """The steps of a batch; None if there is nothing to do.
@@ -113,16 +115,19 @@ class Writer:
             return None
         return Journal(steps, counted.version, counted.version_before, counted.origin)
 
-    def keep_journal(self) -> None:
-        """Give up a journal that cannot be read: it and what it may have staged are kept."""
+    def keep_journal(self, *, is_readable: bool = False) -> None:
+        """Give up a journal that cannot be read: it and what it may have staged are kept.
+
+        Args:
+            is_readable: also one that can be read, but never finished.
+        """
         with _fs.lock(self._layout.lock, timeout=self._lock_timeout), self._guard():
             try:
-                if read_journal(self._layout) is None:
+                if read_journal(self._layout) is None or not is_readable:
                     return
             except JournalError:
-                written = os.lstat(self._layout.journal).st_mtime_ns
-            else:
-                return
+                pass
+            written = os.lstat(self._layout.journal).st_mtime_ns
             # Crash: while the journal is there, this is done again. What others have begun to
             # stage since is theirs.
             staged = [

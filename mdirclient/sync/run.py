@@ -10,6 +10,7 @@ from typing import IO, Final
 import attrs
 
 from mdirclient.errors import (
+    ConflictReplyError,
     CounterMovedError,
     OriginMismatchError,
     StoreError,
@@ -150,7 +151,12 @@ class _Sync:
             return self._mdird.subscribe(self._name, timeout=0)
         if origin.folder_id != folder_id(self._mdird, self._name):
             raise OriginMismatchError(os.fspath(self._folder.path), origin.name, self._name)
-        return self._mdird.subscribe(self._name, version, epoch=origin.epoch, timeout=0)
+        try:
+            return self._mdird.subscribe(self._name, version, epoch=origin.epoch, timeout=0)
+        except ConflictReplyError as error:
+            path = os.path.join(self._folder.path, ".version")
+            remedy = f"correct {path} with `mdir version`, or remove it to list everything"
+            raise ConflictReplyError(error.status, f"{error.text}; {remedy}") from error
 
     def _apply(self, steps: list[Step], counted: Counted, *, is_counting: bool) -> None:
         """Run all steps in batches; `.version` moves with each, or with the last only."""

@@ -89,7 +89,8 @@ def is_valid_on_windows(name: str) -> bool:
     base, _, extension = name.partition(".")
     stem = base.rstrip(" ").upper()
     tilde = base.rpartition("~")
-    is_short = bool(tilde[1]) and tilde[2].isdecimal() and len(base) <= 8 and len(extension) <= 3
+    digits = tilde[2].isascii() and tilde[2].isdecimal()
+    is_short = digits and len(base) <= 8 and len(extension) <= 3
     is_short = is_short and " " not in name and "." not in extension and bool(tilde[0])
     return (
         0 < units <= 255

@@ -204,8 +204,13 @@ class Disk:
         if self._is_inside(path):
             is_directory = os.path.isdir(target)
             new = Name(*os.path.split(target), -1 if is_directory else inode)
-            # Atomic in one directory. Between two the new name is there before the old one goes.
-            self._doubt(new, Name(*os.path.split(path), None))
+            old = Name(*os.path.split(path), None)
+            if is_directory:
+                self._tree[target] = self._tree.pop(path, {})
+            # Atomic in one directory. Of two the old name goes only with the new one there.
+            if new.directory != old.directory:
+                self._doubt(new)
+            self._doubt(new, old)
             self._note(f"rename {path} {target}")
 
     def _made(self, path: str, *_: object, **__: object) -> None:

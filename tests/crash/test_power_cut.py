@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,16 @@ from tests.crash.disk import Disk, Moment
 from tests.crash.operations import (
     OPERATIONS,
     Operation,
+    add,
+    apply,
     check,
     check_recovered,
     contents,
     finished,
     laboratory,
     prepared,
+    rename,
+    replace_edited,
     state,
 )
 from tests.folders import refuse_link
@@ -88,9 +93,13 @@ def test_power_cut_without_hard_links(
     test_power_cut(operation, stride)
 
 
-def test_the_laboratory_finds_a_missing_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("operation", [add, rename, apply, replace_edited])
+def test_the_laboratory_finds_a_missing_flush(
+    operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A laboratory that cannot fail is none."""
-    monkeypatch.setattr("mdirclient._fs.sync_directory", lambda _: None)
-    monkeypatch.setattr("mdirclient._fs.flush.sync_directory", lambda _: None)
+    for module in ("", ".flush", ".write", ".publish"):
+        place = sys.modules[f"mdirclient._fs{module}"]
+        monkeypatch.setattr(place, "sync_directory", lambda _: None)
     with laboratory() as lab, pytest.raises(AssertionError):
-        cut(lab, OPERATIONS[0], 1)
+        cut(lab, operation, 1)

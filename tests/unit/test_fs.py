@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sys
 import threading
@@ -214,10 +215,19 @@ def test_the_lock_says_who_holds_it(tmp_path: Path) -> None:
     ("held", "expected"),
     [(b"", True), (b"\n", True), (b"1 elsewhere\n", False), (b"x y\n", False), (b"\xff\xff", True)],
 )
-def test_a_lock_of_another_host_is_believed(tmp_path: Path, held: bytes, expected: bool) -> None:
-    """Nobody knows whether its holder is alive."""
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_who_held_a_lock_matters_only_without_locks(
+    tmp_path: Path, held: bytes, expected: bool, has_locks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of processes come again, in containers all the time; the kernel knows."""
     (tmp_path / "lock").write_bytes(held)
-    assert expected == _fs.is_abandoned(tmp_path / "lock")
+    if not has_locks:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    assert (has_locks or expected) == _fs.is_abandoned(tmp_path / "lock")
 
 
 def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
