@@ -82,6 +82,7 @@ def test_a_counter_above_that_of_the_server(served: World, inbox: Path) -> None:
     assert 65 == done.status
     assert "version 99" in done.errors
     assert "is above its own, 3" in done.errors
+    assert "inbox/.version" in done.errors
     assert "99\n" == served.right("mdir", "version", "inbox")
 
 
@@ -93,3 +94,10 @@ def test_a_directory_that_is_no_folder(served: World, command: str) -> None:
     assert 73 == done.status
     assert "plain is not a folder" in done.errors
     assert [] == list((served.path / "plain").iterdir())
+
+
+def test_a_name_cannot_command_the_terminal(served: World) -> None:
+    """In errors neither."""
+    done = served.run("mdir", "status", "\x1b]0;owned\x07\n2")
+    assert "\x1b" not in done.errors
+    assert 1 == done.errors.count("\n")

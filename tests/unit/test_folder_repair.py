@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mdirclient import Counted, Finding, Folder, Origin
+from mdirclient import Counted, Finding, Folder, Origin, _fs
 from mdirclient.errors import FolderNotFoundError, MassRemovalError
 from mdirclient.folder.check import KINDS
 from tests.folders import header, names
@@ -326,3 +327,129 @@ def test_every_kind_is_tested() -> None:
     """And has its words."""
     tested = {kind for _, kind in BREAKS} | {"same-name", "not-utf8", "in-the-way", "unreadable"}
     assert set(KINDS) == tested
+
+
+def test_an_edit_that_was_kept_stays_when_the_user_saves_again(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a cut and the recovery: each is kept under a name of its own."""
+    path = folder.path / "1.txt"
+    path.write_bytes(b"first edit")
+    replace_with = _fs.replace_with
+
+    def cut_here(staged: str, target: str) -> None:
+        if target == str(path):
+            raise KeyboardInterrupt
+        replace_with(staged, target)
+
+    monkeypatch.setattr(_fs, "replace_with", cut_here)
+    with pytest.raises(KeyboardInterrupt), folder.batch() as batch:
+        batch.replace(header(1, "1.txt", b"new"), b"new")
+    monkeypatch.undo()
+    path.write_bytes(b"second edit")
+    folder.recover()
+    assert b"new" == path.read_bytes()
+    assert {b"first edit", b"second edit"} <= everything(folder.path)
+    assert () == folder.check()
+
+
+def refuse_to_remove(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an immutable file does."""
+    unlink, rename = os.unlink, os.rename
+
+    def refuse(original: Callable[..., None]) -> Callable[..., None]:
+        def act(path: str, *words: object) -> None:
+            if os.path.basename(path) == name:
+                raise PermissionError(errno.EPERM, "Operation not permitted", path)
+            original(path, *words)
+
+        return act
+
+    monkeypatch.setattr(os, "unlink", refuse(unlink))
+    monkeypatch.setattr(os, "rename", refuse(rename))
+
+
+def test_what_may_not_be_removed_does_not_stop_the_folder(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an error once; nothing is left that would have to be finished."""
+    refuse_to_remove("1.txt", monkeypatch)
+    with pytest.raises(PermissionError):
+        folder.remove("mdir:1@x.org/1")
+    assert not (folder.path / ".meta" / ".journal").exists()
+    folder.add(header(9, "9.txt"), b"9")
+    monkeypatch.undo()
+    assert () == folder.check()
+    assert "1.txt" in names(folder)
+
+
+def test_what_may_not_be_kept_does_not_stop_the_folder(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repair that the system refuses is an error; everything else goes on."""
+    spoilt_header(folder)
+    refuse_to_remove("1.txt", monkeypatch)
+    with pytest.raises(PermissionError):
+        folder.repair()
+    folder.add(header(9, "9.txt"), b"9")
+    monkeypatch.undo()
+    assert ["header"] == kinds(folder.repair())
+
+
+def test_a_chain_of_renames_loses_no_content(folder: Folder) -> None:
+    """An entry whose content is there, under another's name, is not taken for removed."""
+    (folder.path / "2.txt").rename(folder.path / "3.txt")
+    (folder.path / "1.txt").rename(folder.path / "2.txt")
+    (folder.path / "0.txt").rename(folder.path / "1.txt")
+    assert ["0.txt"] == [entry.name for entry in folder.status().missing]
+    assert "missing" not in kinds(folder.check())
+
+
+def test_the_guard_counts_all_that_is_missing(tmp_path: Path) -> None:
+    """Not only what was given."""
+    folder = Folder(tmp_path / "f")
+    with folder.batch() as batch:
+        for number in range(50):
+            batch.add(header(number, f"{number}"), b"")
+    for number in range(45):
+        (folder.path / f"{number}").unlink()
+    with pytest.raises(MassRemovalError):
+        folder.repair(folder.check()[:5])
+
+
+def test_findings_of_a_busy_folder_are_true(folder: Folder) -> None:
+    """While another process adds, renames and removes: a change under way is not broken."""
+    stop = threading.Event()
+
+    def change() -> None:
+        other = Folder(folder.path, durability="none")
+        turn = 10
+        while not stop.is_set():
+            turn += 1
+            other.add(header(turn, "n.txt", b"x"), b"x")
+            other.rename(f"mdir:{turn}@x.org/1", f"renamed {turn}")
+            other.remove(f"mdir:{turn}@x.org/1")
+            stop.wait(0.02)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(20):
+            assert () == folder.check()
+            assert folder.status().is_clean
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("how", ["symlink", "directory"])
+def test_something_in_the_place_of_the_lock(folder: Folder, how: str) -> None:
+    """It is told, and nothing is locked through it."""
+    (folder.path / ".meta" / ".lock").unlink()
+    if how == "symlink":
+        (folder.path / ".meta" / ".lock").symlink_to(folder.path / "1.txt")
+    else:
+        (folder.path / ".meta" / ".lock").mkdir()
+    assert ["in-the-way"] == kinds(folder.check())
+    with pytest.raises(OSError):
+        folder.add(header(9, "9.txt"), b"9")
