@@ -87,11 +87,10 @@ class Applier:
         """
         for path in self._needed(journal):
             os.stat(path)
-        actions = {step.action for step in journal.steps}
         # What is in the way of a directory must be found before there is a journal.
-        if "pend" in actions:
+        if any(step.action == "pend" for step in journal.steps):
             self._make(self._layout.pending)
-        if actions & {"keep", "replace"}:
+        if any(step.action == "keep" or step.has_content for step in journal.steps):
             self._make(self._layout.lost_and_found)
         self._replace(self._layout.journal, journal.to_bytes())
 

@@ -89,12 +89,12 @@ def test_error_at_each_step(lab: Path, operation: Operation, number: int) -> Non
     assert states >= 10
 
 
-@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_recovery_killed_at_each_step(lab: Path, operation: Operation, stride: int) -> None:
     """Recovery may itself be cut, at each of its steps, after each point where it has work.
 
-    With a stride not each: another seventh of the steps after each point.
+    With a stride not each: others of the steps after each point.
     """
     expected = finished(lab / "expected", operation)
     prepared(lab / "prepared", operation)
