@@ -131,7 +131,12 @@ class Header:
 
     def to_bytes(self) -> bytes:
         """The text form; the exact inverse of `parse`."""
-        return "".join(f"{name}: {_escape(value)}\n" for name, value in self.fields).encode()
+        text = "".join([f"{name}: {value}\n" for name, value in self.fields])
+        # Nearly always nothing has to be escaped; a value with a line break has another number
+        # of lines.
+        if text.count("\n") != len(self.fields) or not _PLAIN.fullmatch(text):
+            text = "".join([f"{name}: {_escape(value)}\n" for name, value in self.fields])
+        return text.encode()
 
     def __getitem__(self, name: str) -> str:
         """The first value of a field; `KeyError` if there is none."""

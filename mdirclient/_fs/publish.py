@@ -37,7 +37,9 @@ def patiently(act: Callable[[], None]) -> None:
     Raises:
         OSError: it refuses still after 64 tries, some 5 seconds.
     """
-    for _ in range(_TRIES if IS_WINDOWS else 0):
+    if not IS_WINDOWS:
+        return act()
+    for _ in range(_TRIES):
         try:
             return act()
         except PermissionError as error:

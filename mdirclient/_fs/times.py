@@ -8,6 +8,7 @@ or when it is our own: a value between two ticks, which nothing else will ever s
 from __future__ import annotations
 
 import os
+import time
 from typing import Final
 
 from mdirclient._fs.probe import NETWORK_TYPES, filesystem_type
@@ -73,7 +74,7 @@ def mark(target: str | int) -> int | None:
     try:
         status = os.stat(target)
         # Between the tick of now and the next one; another number each time.
-        wanted = status.st_mtime_ns + 1 + int.from_bytes(os.urandom(4)) % 999_983
+        wanted = status.st_mtime_ns + 1 + time.perf_counter_ns() % 999_983
         os.utime(target, ns=(status.st_atime_ns, wanted))
         kept = os.stat(target).st_mtime_ns
     except (OSError, TypeError, NotImplementedError):

@@ -70,11 +70,12 @@ class Writer:
             if journal:
                 self._finish(journal)
             ready = self._index.refresh()
+            self._names = Names(self._index)
+            yield ready
+            # Afterwards, when what this change had staged is gone: it may be much.
             if not self._is_swept:
                 self._is_swept = True
                 _fs.sweep(self._layout.stage, older_than=time.time() - _SWEEP_AFTER)
-            self._names = Names(self._index)
-            yield ready
 
     def commit(self, journal: Journal, ready: Ready, batch: Batch | None = None) -> None:
         """Record a journal, run it and tell the index."""
