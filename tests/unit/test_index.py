@@ -6,7 +6,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -303,7 +302,7 @@ def test_another_folder_at_the_same_place(folder: Folder, tmp_path: Path) -> Non
     assert "different.txt" == folder[URLS[3]].name
 
 
-@pytest.mark.parametrize("how", ["cp -a", "rsync", "tar"])
+@pytest.mark.parametrize("how", ["cp -a", "tar"])
 def test_a_folder_that_was_restored(folder: Folder, tmp_path: Path, how: str) -> None:
     """With its old times, over a newer one."""
     check_right(folder)
@@ -313,10 +312,9 @@ def test_a_folder_that_was_restored(folder: Folder, tmp_path: Path, how: str) ->
     folder.rename(URLS[3], "renamed.txt")
     check_right(folder)
     if how == "tar":
-        with tarfile.open(tmp_path / "backup.tar", "w") as archive:
-            archive.add(tmp_path / "backup", arcname=".")
-        with tarfile.open(tmp_path / "backup.tar") as archive:
-            archive.extractall(folder.path, filter="tar")
+        archive = str(tmp_path / "backup.tar")
+        subprocess.run(["tar", "-C", tmp_path / "backup", "-cf", archive, "."], check=True)
+        subprocess.run(["tar", "-C", folder.path, "-xf", archive], check=True)
     else:
         subprocess.run(["cp", "-a", f"{tmp_path}/backup/.", str(folder.path)], check=True)
     for file in (folder.path / "renamed.txt", folder.path / ".meta" / "renamed.txt"):
