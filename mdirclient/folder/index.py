@@ -398,12 +398,8 @@ class Index:
     def _read_edits(self) -> None:
         """Read all headers again that were edited in place."""
         self.catch_up()
-
-        def read(connection: sqlite3.Connection) -> None:
-            with _sqlite.transaction(connection):
-                scan.note_edits(connection, self._layout, self._database.grain, "TRUE")
-
-        self._ask(read)
+        grain = self._database.grain
+        self._ask(lambda connection: scan.note_edits(connection, self._layout, grain, "TRUE"))
 
     def _is_current(self) -> bool:
         """Whether the directories have not changed since the index knew all their names."""

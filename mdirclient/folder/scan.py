@@ -19,7 +19,7 @@ from typing import Final
 
 import attrs
 
-from mdirclient import _fs
+from mdirclient import _fs, _sqlite
 from mdirclient.errors import HeaderError, PartURLError
 from mdirclient.folder import cache
 from mdirclient.folder.entry import Layout, anchor_of
@@ -255,7 +255,11 @@ def note_edits(connection: sqlite3.Connection, layout: Layout, grain: int, which
         # Race: one that is gone may be under another name by now; the directories tell of that.
         if stamp != NO_STAMP and (is_racy or list(stamp) != known):
             edited.append((name, has_file, known[0]))
-    note_rows(connection, [row for row in _read_rows(edited, layout, grain) if row[5]])
+    rows = [row for row in _read_rows(edited, layout, grain) if row[5]]
+    if rows:
+        # Readers do this too: writers wait for them only when there is something to write.
+        with _sqlite.transaction(connection):
+            note_rows(connection, rows)
 
 
 def note_rows(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
