@@ -35,6 +35,8 @@ its data as attributes; its text says what happened, where, and what to do.
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 
 # The repr of BaseException shows the fields already.
@@ -245,6 +247,25 @@ class MassRemovalError(FolderError):
             f"{self.path}: {self.removals} of {self.entries} entries are no longer listed and "
             f"would be removed; nothing was changed; allow it with --allow-mass-removal"
         )
+
+
+#: DESIGN §5.7: so many entries may go for want of being there, or half of a folder, unasked.
+FEW_REMOVALS: Final = 20
+
+
+def check_mass_removal(path: str, removals: int, entries: int) -> None:
+    """Stop what would empty a folder by accident.
+
+    Args:
+        path: of the folder.
+        removals: how many entries would go.
+        entries: how many there are now.
+
+    Raises:
+        MassRemovalError: more than half of the folder and more than 20 entries.
+    """
+    if removals > FEW_REMOVALS and removals > entries / 2:
+        raise MassRemovalError(path, removals, entries)
 
 
 class StoreError(MdirError):

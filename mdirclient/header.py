@@ -113,7 +113,7 @@ class Header:
         if len(data) > MAX_BYTES:
             raise HeaderError(f"{len(data)} bytes, at most {MAX_BYTES} are allowed", source)
         if plain := _plain_fields(data):
-            # Nothing is left to check, and most of the time of a listing is spent here.
+            # Nothing is left to check: listings do this for each entry.
             header = cls.__new__(cls)
             object.__setattr__(header, "fields", plain)
             return header

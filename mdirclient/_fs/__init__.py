@@ -18,12 +18,13 @@ from mdirclient._fs.publish import (
     remove_tree,
     sweep,
 )
-from mdirclient._fs.read import chunks, open_file, read_file
+from mdirclient._fs.read import NOT_A_FILE, chunks, open_file, read_file
 from mdirclient._fs.times import Stamp, grain_ns, is_older, mark, stamp_of
 from mdirclient._fs.trial import try_file_system
 from mdirclient._fs.write import NewFile, create, replace, replace_with, spool
 
 __all__ = [
+    "NOT_A_FILE",
     "FileSystem",
     "Group",
     "NewFile",

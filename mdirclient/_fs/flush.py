@@ -73,7 +73,7 @@ def has_syncfs(path: str | os.PathLike[str]) -> bool:
 
 @functools.cache
 def _syncfs() -> Callable[[int], int] | None:
-    import ctypes  # 5 ms to import; only large batches need it
+    import ctypes  # only large batches need it
 
     function = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if function is None:

@@ -21,6 +21,11 @@ _READ: Final = (
 )
 
 
+#: How `read_file` and `open_file` say that something else is in the place of a file: a
+#: directory, a symbolic link, a pipe, a socket.
+NOT_A_FILE: Final = frozenset([errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO])
+
+
 def chunks(content: bytes | os.PathLike[str] | IO[bytes]) -> Iterator[bytes]:
     """The bytes of a content, a file at its path, or an open file from where it stands."""
     if isinstance(content, bytes):

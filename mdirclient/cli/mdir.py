@@ -11,7 +11,6 @@ from typing import Final
 from mdirclient.cli import exits
 from mdirclient.cli.arguments import Parser, add_config, run, settings_of
 from mdirclient.errors import VersionFormatError
-from mdirclient.folder.version import parse_version
 
 PROGRAM: Final = "mdir"
 
@@ -127,6 +126,8 @@ def _add_version(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _version(word: str) -> int:
+    from mdirclient.folder.version import parse_version
+
     try:
         return parse_version(os.fsencode(word), path=word)
     except VersionFormatError as error:
@@ -216,13 +217,14 @@ def _check(arguments: argparse.Namespace) -> int:
 
     with Folder(arguments.directory) as folder, progress_bar(arguments.directory) as progress:
         system = folder.file_system()
-        found = folder.check(progress=progress)
         repaired: tuple[Finding, ...] = ()
         if arguments.repair:
             repaired = folder.repair(
-                dry_run=arguments.dry_run, allow_mass_removal=arguments.allow_mass_removal
+                dry_run=arguments.dry_run,
+                allow_mass_removal=arguments.allow_mass_removal,
+                progress=progress,
             )
-        left = folder.check() if repaired else found
+        left = folder.check(progress=progress)
     if arguments.json:
         print_json(check_object(system, repaired, left))
     else:

@@ -35,7 +35,7 @@ _REFUSALS = frozenset(
 #: How file systems say that they cannot have a name: too long, or characters they do not know.
 _REFUSED_NAMES = frozenset([errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL])
 #: What is in the place of a file of ours is none, or one that we may not read.
-_NO_FILE = frozenset([errno.EACCES, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO])
+_NO_FILE = _fs.NOT_A_FILE | {errno.EACCES}
 
 
 def staged_header(staged: str) -> str:

@@ -53,7 +53,7 @@ _REFUSALS: Final = frozenset(
     ]
 )
 
-#: Made after the rows when there are many, which takes half the time.
+#: Made after the rows where all of them are new, which is faster.
 INDEXES: Final = {
     "entry_url": "CREATE INDEX entry_url ON entry (url, has_file) WHERE url IS NOT NULL",
     "entry_unreadable": (
@@ -84,7 +84,7 @@ MIGRATIONS: Final = (
         mtime INTEGER NOT NULL,
         ctime INTEGER NOT NULL,
         is_racy INTEGER NOT NULL,      -- it may have changed and look the same
-        has_file INTEGER NOT NULL,     -- the name is taken in the folder itself
+        has_file INTEGER NOT NULL,     -- a file of this name is in the folder itself
         file_stamp TEXT,               -- of the file when its content was what the header says
         UNIQUE (key, number, name)
     );

@@ -7,7 +7,6 @@ what has no place goes to `.meta/.lost+found`.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal
@@ -20,7 +19,7 @@ from mdirclient.folder.apply import kept_name, read_journal, read_origin, read_v
 from mdirclient.folder.entry import Entry, Layout
 from mdirclient.folder.index import Index
 from mdirclient.folder.journal import Step
-from mdirclient.folder.scan import read_header
+from mdirclient.folder.scan import is_utf8, read_header
 from mdirclient.folder.status import Guard, Status, sha256_of
 from mdirclient.header import MAX_BYTES, Header
 from mdirclient.naming import fold
@@ -41,9 +40,6 @@ Kind = Literal[
     "not-utf8",
     "in-the-way",
 ]
-
-#: DESIGN §5.7: so many entries may be taken for removed, or half of the folder, unasked.
-FEW: Final = 20
 
 #: What is wrong, and what `repair` does about it; an empty remedy is the user's to find.
 KINDS: Final[dict[Kind, tuple[str, str]]] = {
@@ -175,7 +171,7 @@ def _own_files(layout: Layout) -> Iterator[Finding]:
         if os.path.islink(path) or (os.path.lexists(path) and not is_right(path)):
             yield Finding("in-the-way", os.path.relpath(path, layout.path))
     for name in _listed(layout.pending):
-        if not _is_utf8(name):
+        if not is_utf8(name):
             continue
         path = os.path.join(layout.pending, name)
         try:
@@ -199,8 +195,7 @@ def _headers(layout: Layout, index: Index) -> Iterator[Finding]:
         except FileNotFoundError:
             continue  # it was renamed or removed
         except OSError as error:
-            is_none = error.errno in (errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
-            kind: Kind = "header" if is_none else "unreadable"
+            kind: Kind = "header" if error.errno in _fs.NOT_A_FILE else "unreadable"
             yield Finding(kind, f".meta/{name}", str(error.strerror))
     for name, first in index.duplicates():
         # The index is a cache: nothing is moved because of what it says alone.
@@ -237,12 +232,8 @@ def _names(layout: Layout) -> Iterator[Finding]:
     places = ((layout.path, ""), (layout.meta, ".meta/"), (layout.pending, ".meta/.pending/"))
     for directory, prefix in places:
         for name in _listed(directory):
-            if not _is_utf8(name):
+            if not is_utf8(name):
                 yield Finding("not-utf8", prefix + name)
-
-
-def _is_utf8(name: str) -> bool:
-    return name == name.encode("utf-8", "replace").decode()
 
 
 def _listed(path: str) -> list[str]:

@@ -20,13 +20,13 @@ from mdirclient._fs import FileSystem
 from mdirclient.errors import (
     FolderNotFoundError,
     HeaderError,
-    MassRemovalError,
     PartURLError,
     UnknownURLError,
+    check_mass_removal,
 )
 from mdirclient.folder.apply import read_origin, read_version
 from mdirclient.folder.batch import Batch
-from mdirclient.folder.check import FEW, Finding, find, remedies
+from mdirclient.folder.check import Finding, find, remedies
 from mdirclient.folder.entry import Entry, Layout, Message, group
 from mdirclient.folder.index import BY_ANCHOR, BY_NAME, Index, Item
 from mdirclient.folder.journal import Journal
@@ -82,7 +82,7 @@ class Folder:
             self._layout,
             self._index,
             self._guard,
-            durable=durability == "full",
+            durable=self._durable,
             lock_timeout=lock_timeout,
         )
 
@@ -230,6 +230,7 @@ class Folder:
         *,
         dry_run: bool = False,
         allow_mass_removal: bool = False,
+        progress: Progress | None = None,
     ) -> tuple[Finding, ...]:
         """Repair what `check` finds; durable on return. Contents are never deleted.
 
@@ -242,6 +243,7 @@ class Folder:
             dry_run: change nothing.
             allow_mass_removal: take entries for removed though more than half of the files
                 are gone, as when a disk is not mounted.
+            progress: called with (entries done, entries in all) by each look at all.
 
         Returns:
             What was repaired, or with `dry_run` would be.
@@ -253,19 +255,25 @@ class Folder:
         wanted = None if findings is None else set(findings)
         repaired: list[Finding] = []
         # What a cut change hides is found once that is finished.
-        while found := [
-            finding
-            for finding in self.check()
-            if finding.remedy and (wanted is None or finding in wanted) and finding not in repaired
-        ]:
+        while True:
+            everything = self.check(progress=progress)
+            found = [
+                finding
+                for finding in everything
+                if finding.remedy
+                and (wanted is None or finding in wanted)
+                and finding not in repaired
+            ]
             if dry_run:
                 return tuple(found)
+            if not found:
+                return tuple(repaired)
             if not allow_mass_removal:
-                self._check_removals()
+                missing = sum(finding.kind == "missing" for finding in everything)
+                check_mass_removal(os.fspath(self.path), missing, missing + len(self))
             if not (done := self._repaired(found)):
-                break
+                return tuple(repaired)
             repaired += done
-        return tuple(repaired)
 
     def _repaired(self, found: Iterable[Finding]) -> list[Finding]:
         """Repair what is still as it was found."""
@@ -284,12 +292,6 @@ class Folder:
             if steps := tuple(remedies(chosen)):
                 self._writer.commit(Journal(steps), ready)
         return chosen
-
-    def _check_removals(self) -> None:
-        missing = sum(finding.kind == "missing" for finding in self.check())
-        entries = missing + len(self)
-        if missing > FEW and missing > entries / 2:
-            raise MassRemovalError(os.fspath(self.path), missing, entries)
 
     def watch(self, *, timeout: float | None = None) -> Iterator[Change]:
         """What is changing, as a hint: it may be late, incomplete or ask for a look at all.

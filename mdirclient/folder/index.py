@@ -43,7 +43,7 @@ _SHADOWED: Final = f"""
         FROM entry WHERE url IN shared WINDOW same AS (PARTITION BY url ORDER BY {_FIRST})
     ), shadowed AS MATERIALIZED (SELECT id, first FROM placed WHERE place > 1)
 """
-#: An order of `entries`.
+#: An order of `items`.
 BY_NAME: Final = "key, number, name"
 BY_ANCHOR: Final = "anchor, url"
 

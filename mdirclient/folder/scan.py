@@ -1,14 +1,12 @@
 """Reads a folder's directories into its index. Reads only; writes the index.
 
-Names and inode numbers come with the directories themselves; headers are read where these
-tell of a change. Memory does not grow with the folder: what has to be compared is compared by
-the database.
+Names come with the directories, and headers are read where their stamps tell of a change. Memory
+does not grow with the folder: what has to be compared is compared by the database.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
 import sqlite3
@@ -36,16 +34,20 @@ NO_STAMP: Final[_fs.Stamp] = (0, 0, 0, 0)
 #: name, key, number, url, anchor, inode, size, mtime, ctime, is_racy, has_file, file_stamp
 Row = tuple[str, str, int, str | None, str | None, int, int, int, int, bool, bool, str | None]
 
-UPSERT: Final = """
+_INSERT: Final = """
     INSERT INTO entry
         (name, key, number, url, anchor, inode, size, mtime, ctime, is_racy, has_file, file_stamp)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (key, number, name) DO UPDATE SET
+"""
+UPSERT: Final = f"""{_INSERT}
         url = excluded.url, anchor = excluded.anchor, inode = excluded.inode,
         size = excluded.size, mtime = excluded.mtime, ctime = excluded.ctime,
         is_racy = excluded.is_racy, has_file = excluded.has_file,
         file_stamp = excluded.file_stamp
 """
+#: Of a header that could not be read: the url that it had is not forgotten.
+UPSERT_MUTE: Final = f"{_INSERT} is_racy = 1, has_file = excluded.has_file"
 
 
 def text_of_stamp(stamp: _fs.Stamp) -> str:
@@ -57,15 +59,6 @@ def stamp_of_text(text: str) -> _fs.Stamp:
     """The inverse of `text_of_stamp`."""
     inode, size, mtime, ctime = map(int, text.split())
     return inode, size, mtime, ctime
-
-
-#: Of a header that could not be read: the url that it had is not forgotten.
-UPSERT_MUTE: Final = """
-    INSERT INTO entry
-        (name, key, number, url, anchor, inode, size, mtime, ctime, is_racy, has_file, file_stamp)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (key, number, name) DO UPDATE SET is_racy = 1, has_file = excluded.has_file
-"""
 
 
 @attrs.frozen
@@ -84,8 +77,6 @@ class Found:
 
 
 NOTHING: Final = Found(None, None, NO_STAMP)
-#: Something else is in the place of a file: a directory, a link, a pipe.
-_NO_FILE: Final = frozenset([errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO])
 
 
 def read_header(layout: Layout, name: str) -> Found:
@@ -100,7 +91,7 @@ def read_header(layout: Layout, name: str) -> Found:
     except (FileNotFoundError, NotADirectoryError):
         return NOTHING
     except OSError as error:
-        if error.errno not in _NO_FILE:
+        if error.errno not in _fs.NOT_A_FILE:
             raise
         return no_header(layout, name)
     try:
@@ -300,7 +291,7 @@ def _listed(path: str) -> Iterator[tuple[str, bool]]:
         with os.scandir(path) as entries:
             for entry in entries:
                 name = entry.name
-                if name[0] != "." and (name.isascii() or _is_utf8(name)):
+                if name[0] != "." and (name.isascii() or is_utf8(name)):
                     yield name, entry.is_dir(follow_symlinks=False)
     except FileNotFoundError:
         return
@@ -312,7 +303,7 @@ def _listed_stamps(path: str) -> Iterator[tuple[str, int, int, int, int]]:
         with os.scandir(path) as entries:
             for entry in entries:
                 name = entry.name
-                if name[0] != "." and (name.isascii() or _is_utf8(name)):
+                if name[0] != "." and (name.isascii() or is_utf8(name)):
                     try:
                         stamp = _fs.stamp_of(entry.stat(follow_symlinks=False))
                     except FileNotFoundError:
@@ -322,7 +313,8 @@ def _listed_stamps(path: str) -> Iterator[tuple[str, int, int, int, int]]:
         return
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
+    """Whether a name on disk can be written as text."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import stat
 import time
@@ -131,12 +132,12 @@ def _modified(layout: Layout, index: Index, guard: Guard, progress: Progress) ->
         total = index.count()
         items = index.items()
     verified = []
-    for done in range(1, total + 1):
+    for done in itertools.count(1):
         with guard():
             item = next(items, None)
         if item is None:
             break
-        progress(done, total)
+        progress(done, max(done, total))
         path = layout.content_of(item.name)
         moment = time.time_ns()
         try:

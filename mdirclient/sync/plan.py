@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal
+from typing import Literal
 
 import attrs
 
-from mdirclient.errors import MassRemovalError, PartURLError
+from mdirclient.errors import PartURLError, check_mass_removal
 from mdirclient.header import EMPTY, Header
 from mdirclient.patch import Patch
 from mdirclient.url import PartURL
-
-#: DESIGN §5.7: a listing removes at most this many entries, or half of the folder, unasked.
-FEW: Final = 20
 
 Action = Literal["fetch", "update", "remove"]
 
@@ -83,8 +80,7 @@ def check_removals(steps: Iterable[Step], held: Mapping[PartURL, Header], path: 
         MassRemovalError: more than half of the folder and more than 20 entries.
     """
     removals = sum(step.action == "remove" and step.url in held for step in steps)
-    if removals > FEW and removals > len(held) / 2:
-        raise MassRemovalError(path, removals, len(held))
+    check_mass_removal(path, removals, len(held))
 
 
 def _step(

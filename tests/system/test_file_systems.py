@@ -50,35 +50,59 @@ KINDS = [
 ]
 
 
+@attrs.define
+class Place:
+    """A mounted file system."""
+
+    kind: Kind
+    image: Path
+    path: Path
+    device: str = ""
+
+    def mount(self) -> None:
+        """Mount it, or skip."""
+        words = self.kind.mount.format(image=self.image, place=self.path).split()
+        if words[:3] == ["mount.exfat-fuse", "-o", "loop"]:
+            self.device = run(["losetup", "-f", "--show", str(self.image)], self.kind).strip()
+            words = [words[0], self.device, str(self.path)]
+        run(words, self.kind)
+
+    def unmount(self) -> None:
+        """Everything is on the disk, and nothing in memory."""
+        subprocess.run(["umount", str(self.path)], check=True)
+        if self.device:
+            subprocess.run(["losetup", "-d", self.device], check=True)
+
+
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A mounted file system; skipped with the reason where there is none."""
+def mounted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Skipped with the reason where there is none."""
     kind: Kind = request.param
     if os.geteuid() != 0:
         pytest.skip("only root can mount")
-    image, mounted = tmp_path / "image", tmp_path / "place"
-    mounted.mkdir()
+    image, path = tmp_path / "image", tmp_path / "place"
+    path.mkdir()
     with image.open("wb") as file:
         file.truncate(kind.mebibytes << 20)
-    device = ""
-    for command in (kind.make, kind.mount):
-        words = command.format(image=image, place=mounted).split()
-        if not shutil.which(words[0]):
-            pytest.skip(f"{kind.name}: {words[0]} is not installed")
-        if words[:3] == ["mount.exfat-fuse", "-o", "loop"]:
-            device = run(["losetup", "-f", "--show", str(image)], kind).strip()
-            words = [words[0], device, str(mounted)]
-        run(words, kind)
+    run(kind.make.format(image=image).split(), kind)
+    made = Place(kind, image, path)
+    made.mount()
     try:
-        yield mounted
+        yield made
     finally:
-        subprocess.run(["umount", str(mounted)], check=True)
-        if device:
-            subprocess.run(["losetup", "-d", device], check=True)
+        made.unmount()
+
+
+@pytest.fixture
+def place(mounted: Place) -> Path:
+    """Where it is mounted."""
+    return mounted.path
 
 
 def run(words: list[str], kind: Kind) -> str:
     """Run a command, or skip."""
+    if not shutil.which(words[0]):
+        pytest.skip(f"{kind.name}: {words[0]} is not installed")
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"{kind.name}: {' '.join(words)}: {done.stderr.strip()[:200]}")
@@ -123,13 +147,18 @@ def test_a_life_of_a_folder(place: Path) -> None:
     other.close()
 
 
-def test_it_is_the_same_after_a_remount(place: Path) -> None:
+def test_it_is_the_same_after_a_remount(mounted: Place) -> None:
     """Inodes and times may be others; nothing that the index says is believed blindly."""
-    with Folder(place / "inbox") as folder:
+    path = mounted.path / "inbox"
+    with Folder(path) as folder:
         for number in range(5):
             folder.add(header(number, "a.txt", b"%d" % number), b"%d" % number)
-    subprocess.run(["mount", "-o", "remount", str(place)], capture_output=True)
-    with Folder(place / "inbox") as folder:
+        before = names(folder)
+    mounted.unmount()
+    assert not path.exists()
+    mounted.mount()
+    with Folder(path) as folder:
+        assert before == names(folder)
         assert 5 == len(list(folder)) == len(folder)
         assert folder.status().is_clean
         assert () == folder.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -404,3 +405,44 @@ def test_messages_group_parts(folder: Folder) -> None:
         for message in folder.messages()
     }
     assert {"mdir:m@x/1": [1, 2, 3], "mdir:9@x.org/1": [1]} == grouped
+
+
+@pytest.mark.parametrize(
+    ("is_refused", "number", "begins"),
+    [
+        (lambda name: len(os.fsencode(name)) > 143, errno.ENAMETOOLONG, "漢漢漢"),
+        (lambda name: not name.isascii(), errno.EILSEQ, "___"),
+    ],
+)
+@pytest.mark.parametrize("how", ["add", "rename"])
+def test_a_name_that_the_file_system_refuses_becomes_plainer(
+    folder: Folder,
+    monkeypatch: pytest.MonkeyPatch,
+    is_refused: Callable[[str], bool],
+    number: int,
+    begins: str,
+    how: str,
+) -> None:
+    """Pitfall 13: eCryptfs has names of 143 bytes; others know a few characters only."""
+    link = os.link
+
+    def refuse(source: str, target: str, **options: bool) -> None:
+        if is_refused(os.path.basename(target)):
+            raise OSError(number, os.strerror(number), target)
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", refuse)
+    name = "漢" * 60 + ".pdf"
+    if how == "add":
+        entry = folder.add(header(1, name), b"1")
+    else:
+        folder.add(header(1, "plain"), b"1")
+        entry = folder.rename("mdir:1@x.org/1", name)
+    assert not is_refused(entry.name)
+    assert entry.name.endswith(".pdf")
+    assert [entry.name] == names(folder)
+    assert b"1" == folder.resolve("mdir:1@x.org/1").read_bytes()
+    assert entry.name == next(iter(Folder(folder.path))).name
+    assert folder.status().is_clean
+    assert () == folder.check()
+    assert entry.name.startswith(begins)

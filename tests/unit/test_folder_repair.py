@@ -31,6 +31,17 @@ def kinds(findings: tuple[Finding, ...]) -> list[str]:
     return [finding.kind for finding in findings]
 
 
+def half_gone(path: Path, missing: int) -> Folder:
+    """A folder of 50 entries of which so many files are not there."""
+    folder = Folder(path)
+    with folder.batch() as batch:
+        for number in range(50):
+            batch.add(header(number, f"{number}"), b"")
+    for number in range(missing):
+        (folder.path / f"{number}").unlink()
+    return folder
+
+
 def everything(path: Path) -> set[bytes]:
     """What all files hold, but the library's own."""
     own = {".lock", ".journal", ".origin"}
@@ -252,12 +263,7 @@ def test_a_renamed_file_takes_its_header_along(folder: Folder) -> None:
 
 def test_a_vanished_disk_is_not_taken_for_removals(tmp_path: Path) -> None:
     """Guarantee 7: more than half of the folder, and more than 20 entries."""
-    folder = Folder(tmp_path / "f")
-    with folder.batch() as batch:
-        for number in range(50):
-            batch.add(header(number, f"{number}"), b"")
-    for number in range(30):
-        (folder.path / f"{number}").unlink()
+    folder = half_gone(tmp_path / "f", 30)
     with pytest.raises(MassRemovalError):
         folder.repair()
     assert 50 == len([p for p in (folder.path / ".meta").iterdir() if p.name[0] != "."])
@@ -407,12 +413,7 @@ def test_a_chain_of_renames_loses_no_content(folder: Folder) -> None:
 
 def test_the_guard_counts_all_that_is_missing(tmp_path: Path) -> None:
     """Not only what was given."""
-    folder = Folder(tmp_path / "f")
-    with folder.batch() as batch:
-        for number in range(50):
-            batch.add(header(number, f"{number}"), b"")
-    for number in range(45):
-        (folder.path / f"{number}").unlink()
+    folder = half_gone(tmp_path / "f", 45)
     with pytest.raises(MassRemovalError):
         folder.repair(folder.check()[:5])
 

@@ -100,6 +100,11 @@ def remove_file(path: Path) -> None:
     (path / "1.txt").unlink()
 
 
+def remove_header(path: Path) -> None:
+    """The header of an entry; its file stays."""
+    (path / ".meta" / "1.txt").unlink()
+
+
 def rename_pair(path: Path) -> None:
     """File and header, consistently."""
     (path / "1.txt").rename(path / "moved.txt")
@@ -132,7 +137,7 @@ def remove_all(path: Path) -> None:
         file.unlink()
 
 
-EDITS = [remove_file, rename_pair, add_pair, spoil_header, swap_headers, remove_all]
+EDITS = [remove_file, remove_header, rename_pair, add_pair, spoil_header, swap_headers, remove_all]
 
 
 @pytest.mark.parametrize("is_fresh", [False, True])
