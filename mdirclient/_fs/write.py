@@ -134,8 +134,12 @@ def replace_with(staged: str | os.PathLike[str], path: str | os.PathLike[str]) -
     patiently(partial(os.replace, staged, path))
 
 
-def spool() -> IO[bytes]:
-    """An anonymous file for bytes that are handed out later: memory first, disk if large."""
-    import tempfile  # only when an original is rebuilt
+def spool(directory: str | None = None) -> IO[bytes]:
+    """An anonymous file for bytes that are read later: memory first, disk if large.
 
-    return tempfile.SpooledTemporaryFile(SPOOL_BYTES)
+    Args:
+        directory: where on disk; None: where the system has temporary files.
+    """
+    import tempfile  # most deliveries need none
+
+    return tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=directory)

@@ -1,6 +1,19 @@
-"""Mail: take a message apart into leaf parts, and make its bytes again. Pure."""
+"""Mail: take a message apart into leaf parts, make its bytes again, compose a new one. Pure."""
 
-from mdirclient.mail.part import MailFields, Part, take_apart
-from mdirclient.mail.split import Limits, Structure
+from mdirclient.mail.decompose import Decomposed, Decomposer, Shelf
+from mdirclient.mail.limits import Limits
+from mdirclient.mail.memory import Mail, take_apart
+from mdirclient.mail.part import MailFields, Part
+from mdirclient.mail.split import Splitter
 
-__all__ = ["Limits", "MailFields", "Part", "Structure", "take_apart"]
+__all__ = [
+    "Decomposed",
+    "Decomposer",
+    "Limits",
+    "Mail",
+    "MailFields",
+    "Part",
+    "Shelf",
+    "Splitter",
+    "take_apart",
+]

@@ -1,46 +1,52 @@
-"""The header block of a mail or a part: raw fields and where the body begins. Pure.
+"""The header block of a mail or a part, as it comes: raw fields. Pure.
 
 Source: RFC 5322 §2.2, read as real mailers write it: CRLF and LF end lines, blanks may
 stand before the colon, and a line that is no field begins the body (the rule of the
-stdlib parser: what follows is shown instead of hidden). CR alone ends lines only in a mail
-that has no LF at all: elsewhere no MTA or scanner would see a line there.
+stdlib parser: what follows is shown instead of hidden).
 """
 
 from __future__ import annotations
 
-import mmap
+import functools
 import re
-from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import attrs
-
-#: What a mail is read from.
-Buffer = bytes | mmap.mmap
 
 #: Fields beyond this number, and bytes of one field beyond that, are in the original only.
 MAX_FIELDS: Final = 5000
 MAX_FIELD_BYTES: Final = 1 << 16
+#: So much of a header block is in memory; beyond it only what tells the structure is kept.
+MAX_BLOCK_BYTES: Final = 1 << 20
 
-_FIELD = re.compile(rb"([!-9;-~]{1,998})([ \t]*):")
+_STRUCTURAL: Final = frozenset(
+    b"content-type content-transfer-encoding content-disposition content-id "
+    b"content-description message-id".split()
+)
 
 
-@attrs.frozen
-class RawField:
+class RawField(NamedTuple):
     """One field as sent.
 
     Attributes:
-        name: lower-case.
-        value: the bytes after the colon, folds included.
-        is_cut: whether there were more.
-        is_strict: whether the colon follows the name at once. MTAs that remove fields look
-            for those only.
+        sent_name: as it was written.
+        blanks: between name and colon. MTAs that remove fields look for those without only.
+        value: the bytes after the colon, folds included; one more than the limit if cut.
     """
 
-    name: str
+    sent_name: bytes
+    blanks: bytes
     value: bytes
-    is_cut: bool = False
-    is_strict: bool = True
+
+    @property
+    def name(self) -> str:
+        """In lower case."""
+        return self.sent_name.decode("ascii").lower()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there was more."""
+        return len(self.value) > MAX_FIELD_BYTES
 
 
 @attrs.frozen
@@ -49,85 +55,131 @@ class Block:
 
     Attributes:
         fields: in order.
-        end: offset of the body: after the empty line, or of the first line that is no field.
-        more: whether there were fields beyond the limit.
+        first: the value of the first field of each name, in lower case.
+        more: whether there were fields that are not kept.
     """
 
-    fields: tuple[RawField, ...]
-    end: int
+    fields: tuple[RawField, ...] = ()
+    first: dict[bytes, bytes] = attrs.field(factory=dict, repr=False)
     more: bool = False
 
-    def get(self, name: str) -> bytes | None:
+    def get(self, name: bytes) -> bytes | None:
         """The raw value of the first field with this lower-case name, or None."""
-        for field in self.fields:
-            if field.name == name:
-                return field.value
-        return None
+        return self.first.get(name)
 
 
 @attrs.frozen
 class Lines:
-    """The lines of a mail: those between CRs if it has no LF, else between LFs."""
+    """What ends the lines of a mail, and what follows from it.
 
-    data: Buffer
+    Attributes:
+        newline: LF, or CR in a mail that has no LF.
+        name: a field's name and colon.
+        run: whole lines that are fields, but for those that could be a delimiter.
+        field: one field, with the lines folded into it.
+        empty: a line without anything.
+    """
+
     newline: bytes
-
-    @classmethod
-    def of(cls, data: Buffer) -> Lines:
-        """Decided once for a whole mail."""
-        return cls(data, b"\n" if data.find(b"\n", 0) >= 0 else b"\r")
-
-    def end(self, start: int) -> tuple[int, int]:
-        """Where the line that begins at `start` ends, CRs left out, and where the next begins."""
-        position = self.data.find(self.newline, start)
-        if position < 0:
-            return len(self.data), len(self.data)
-        end = position
-        while end > start and self.data[end - 1 : end] == b"\r":
-            end -= 1
-        return end, position + 1
-
-    def before(self, line: int) -> int:
-        """Where the content before the line that begins at `line` ends."""
-        return line - 2 if self.data[line - 2 : line] == b"\r\n" else line - 1
+    name: re.Pattern[bytes]
+    run: re.Pattern[bytes]
+    field: re.Pattern[bytes]
+    empty: re.Pattern[bytes]
 
 
-def parse_block(lines: Lines, start: int, is_delimiter: Callable[[int, int], bool]) -> Block:
-    """Read the header block that begins at `start`.
+_NAME = rb"[!-9;-~]{1,998}"
+
+
+@functools.cache
+def lines_of(newline: bytes) -> Lines:
+    """The patterns for one of the two line ends. Each takes linear time."""
+    end = re.escape(newline)
+    rest = rb"[^" + end + rb"]*"
+    return Lines(
+        newline,
+        re.compile(_NAME + rb"[ \t]*:"),
+        re.compile(
+            rb"(?:(?!--)" + _NAME + rb"[ \t]*:" + rest + end + rb"|[ \t]" + rest + end + rb")*"
+        ),
+        re.compile(
+            rb"("
+            + _NAME
+            + rb")([ \t]*):("
+            + rest
+            + rb"(?:"
+            + end
+            + rb"[ \t]"
+            + rest
+            + rb")*)"
+            + end
+        ),
+        re.compile(rb"\r*" + end),
+    )
+
+
+class BlockReader:
+    """Collects the text of a header block; memory is bounded.
 
     Args:
-        lines: the mail.
-        start: offset of the first line.
-        is_delimiter: whether the line between two offsets is a boundary that ends the part.
+        lines: of the mail.
     """
-    data = lines.data
-    spans: list[tuple[str, int, int, bool]] = []
-    count = 0
-    position = start
-    while position < len(data):
-        end, following = lines.end(position)
-        if end == position:
-            position = following
-            break
-        if data[position : position + 1] in (b" ", b"\t") and count:
-            if count <= MAX_FIELDS:
-                spans[-1] = (spans[-1][0], spans[-1][1], end, spans[-1][3])
-        else:
-            field = _FIELD.match(data, position, end)
-            if not field or is_delimiter(position, end):
-                break
-            count += 1
-            if count <= MAX_FIELDS:
-                name = field[1].decode("ascii").lower()
-                spans.append((name, field.end(), end, not field[2]))
-        position = following
-    fields = tuple(
-        RawField(
-            name,
-            data[first : min(last, first + MAX_FIELD_BYTES)],
-            last - first > MAX_FIELD_BYTES,
-            is_strict,
-        )
-        for name, first, last, is_strict in spans
-    )
-    return Block(fields, position, count > MAX_FIELDS)
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._kept: list[RawField] = []
+        self._kept_bytes = 0
+        self._more = False
+        self._structural: set[bytes] = set()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no field has come."""
+        return not (self._pieces or self._kept)
+
+    def add(self, text: bytes) -> None:
+        """Append text of fields; a line may come in pieces."""
+        self._pieces.append(text)
+        self._size += len(text)
+        if self._size > MAX_BLOCK_BYTES:
+            self._compact()
+
+    def block(self) -> Block:
+        """What was read; the last line need not have an end."""
+        text = b"".join(self._pieces)
+        if text and not text.endswith(self._lines.newline):
+            text += self._lines.newline
+        fields = list(map(RawField._make, self._lines.field.findall(text)))
+        if self._kept or self._size > MAX_FIELD_BYTES or len(fields) > MAX_FIELDS:
+            for field in fields:
+                self._keep(field)
+            fields = self._kept
+        first = {field.sent_name.lower(): field.value for field in reversed(fields)}
+        return Block(tuple(fields), first, self._more)
+
+    def _compact(self) -> None:
+        """Keep the fields that are whole; the last one may go on."""
+        text = b"".join(self._pieces)
+        # Linear: of whole lines each begins or continues a field, so that nothing is tried twice.
+        whole = text.rfind(self._lines.newline) + 1
+        matches = list(self._lines.field.finditer(text, 0, whole))
+        for match in matches[:-1]:
+            self._keep(RawField._make(match.groups()))
+        rest = text[matches[-1].start() if matches else 0 :]
+        if len(rest) > 2 * MAX_FIELD_BYTES:
+            newline = self._lines.newline
+            is_whole = rest.endswith(newline)
+            rest = rest[: 2 * MAX_FIELD_BYTES].rstrip(b"\r\n") + newline * is_whole
+        self._pieces, self._size = [rest], len(rest)
+
+    def _keep(self, field: RawField) -> None:
+        name = field.sent_name.lower()
+        is_needed = name in _STRUCTURAL and name not in self._structural
+        is_room = len(self._kept) < MAX_FIELDS and self._kept_bytes < MAX_BLOCK_BYTES
+        if not (is_needed or is_room):
+            self._more = True
+            return
+        self._structural.add(name)
+        self._kept_bytes += len(name) + len(field.value)
+        self._kept.append(field._replace(value=field.value[: MAX_FIELD_BYTES + 1]))

@@ -82,6 +82,8 @@ def _parameters(text: str) -> Iterator[tuple[str, str]]:
     position = 0
     for _ in range(_MAX_PARAMETERS):
         position = _BETWEEN.match(text, position).end()  # type: ignore[union-attr]
+        if position == len(text):
+            break
         name = _NAME.match(text, position)
         value = _VALUE.match(text, name.end()) if name else None
         if name and value:

@@ -7,19 +7,20 @@ from typing import Final
 
 import attrs
 
-from mdirclient.header import OWN_FIELDS, Header
-from mdirclient.mail.block import Block, Buffer, RawField
-from mdirclient.mail.split import Leaf, Limits, Structure, keep_whole, split
+from mdirclient.header import OWN_FIELDS
+from mdirclient.mail.block import Block
+from mdirclient.mail.limits import DEFAULT, Limits
+from mdirclient.mail.split import Leaf
 from mdirclient.mail.text import decode_addresses, decode_text, unfold
 from mdirclient.url import is_usable_message_id
 
-#: One field copied from a mail, and all of them, in bytes of UTF-8.
-MAX_FIELD: Final = 8 << 10
-MAX_TOGETHER: Final = 64 << 10
 #: Fields copied from a mail: of the 1,000 of a header some are mdir's own.
 MAX_COPIED: Final = 800
-#: All headers of a mail together.
-MAX_OVER_ALL_PARTS: Final = 64 << 20
+_DESCRIBED: Final = (
+    ("content-type", b"content-type"),
+    ("content-id", b"content-id"),
+    ("content-disposition", b"content-disposition"),
+)
 _MAX_NAME: Final = 100
 _MAX_TRUNCATED: Final = 50
 
@@ -36,6 +37,9 @@ STRUCTURED_FIELDS: Final = frozenset(
     "authentication-results arc-authentication-results arc-message-signature arc-seal "
     "content-disposition content-id content-transfer-encoding content-type dkim-signature "
     "in-reply-to message-id mime-version received references".split()
+)
+_DECODERS: Final = dict.fromkeys(STRUCTURED_FIELDS, unfold) | dict.fromkeys(
+    ADDRESS_FIELDS, decode_addresses
 )
 
 
@@ -60,8 +64,8 @@ class Part:
     media_type: str
     suggested_name: str | None
     described: Fields
-    size: int
-    sha256: str
+    size: int = 0
+    sha256: str = ""
 
     def own_fields(self) -> Fields:
         """Section, within, suggested name and content-* fields, as in its header."""
@@ -93,114 +97,80 @@ class MailFields:
         return tuple((_own_name(name, value, authserv_ids), value) for name, value in self.fields)
 
 
-def take_apart(data: Buffer, limits: Limits | None = None) -> tuple[Structure, MailFields]:
-    """Find the parts of a mail and decode its own fields.
-
-    A mail whose headers would take more than 64 MiB over all its parts is kept whole.
-    """
-    structure = split(data, limits)
-    mail = describe(structure)
-    if _is_over_all(structure, mail):
-        return keep_whole(data, structure.block, "more than 64 MiB of headers"), mail
-    return structure, mail
-
-
-def _is_over_all(structure: Structure, mail: MailFields) -> bool:
-    """Whether the headers of all parts, as they are written, take more than 64 MiB."""
-    together = sum(len(name) + len(value) for name, value in mail.fields)
-    own = sum(len(field.value) for leaf in structure.leaves for field in leaf.block.fields) + sum(
-        len(within) for leaf in structure.leaves for within in leaf.within
-    )
-    # No escape is longer than six characters, and nearly all mail ends here.
-    if 6 * (together * len(structure.leaves) + own) <= MAX_OVER_ALL_PARTS:
-        return False
-    common = len(Header(mail.fields).to_bytes())
-    parts = (describe_leaf(leaf, 1, 0, "").own_fields() for leaf in structure.leaves)
-    written = sum(common + len(Header(fields).to_bytes()) for fields in parts)
-    return written > MAX_OVER_ALL_PARTS
-
-
-def describe(structure: Structure) -> MailFields:
+def describe(block: Block, limits: Limits = DEFAULT) -> MailFields:
     """Decode the mail's own fields."""
     fields: list[tuple[str, str]] = []
     truncated: dict[str, None] = {}
-    room = MAX_TOGETHER
-    for field in structure.block.fields:
-        name = _name(field)
+    room = limits.fields_bytes
+    for field in block.fields:
+        sent = field.name
+        # Whoever removes forged results before us looks for the strict form only.
+        is_forged = field.blanks and sent == "authentication-results"
+        name = f"mail-{sent}" if is_forged else sent[:_MAX_NAME]
         if len(fields) == MAX_COPIED or room <= 0:
             truncated[name] = None
             continue
-        value, is_cut = _cut(_decoded(field), min(MAX_FIELD, room), field.name)
-        room -= len(value.encode()) + len(name)
-        if is_cut or field.is_cut or len(field.name) > _MAX_NAME:
+        text = _DECODERS.get(sent, decode_text)(field.value)
+        value = _cut(text, min(limits.field_bytes, room), sent)
+        room -= _size(value) + len(name)
+        if value is not text or field.is_cut or len(sent) > _MAX_NAME:
             truncated[name] = None
         fields.append((name, value))
-    if structure.block.more:
+    if block.more:
         truncated["more-fields"] = None
-    return MailFields(
-        tuple(fields), tuple(truncated)[:_MAX_TRUNCATED], _message_id(structure.block)
-    )
+    return MailFields(tuple(fields), tuple(truncated)[:_MAX_TRUNCATED], _message_id(block))
 
 
-def describe_leaf(leaf: Leaf, number: int, size: int, sha256: str) -> Part:
-    """A leaf with what its header block says."""
+def describe_leaf(leaf: Leaf, number: int, limits: Limits = DEFAULT) -> Part:
+    """A leaf with what its header block says; size and digest are not known yet."""
     described = []
-    for name in ("content-type", "content-id", "content-disposition"):
-        raw = leaf.block.get(name)
+    for name, raw_name in _DESCRIBED:
+        raw = leaf.block.get(raw_name)
         if raw is not None:
-            described.append((name, _cut(unfold(raw), MAX_FIELD)[0]))
-    if not any(name == "content-type" for name, _ in described):
+            described.append((name, _cut(unfold(raw), limits.field_bytes)))
+    if b"content-type" not in leaf.block.first:
         described.insert(0, ("content-type", leaf.media_type))
-    proposed = suggested_name(leaf.block)
+    proposed = suggested_name(leaf)
     return Part(
         number,
         leaf.section,
         leaf.within,
         leaf.media_type,
-        _cut(proposed, MAX_FIELD)[0] if proposed else None,
+        _cut(proposed, limits.field_bytes) if proposed else None,
         tuple(described),
-        size,
-        sha256,
     )
 
 
-def suggested_name(block: Block) -> str | None:
-    """The name that the sender proposes. Source: RFC 2183 §2.3; `name` as in old mailers."""
-    for field, parameter in (("content-disposition", "filename"), ("content-type", "name")):
-        raw = block.get(field)
+def suggested_name(leaf: Leaf) -> str | None:
+    """The name that the sender proposes.
+
+    Content-Disposition `filename`, Content-Type `name` as old mailers write it, and of a
+    forwarded mail its Content-Description. Source: RFC 2183 §2.3, RFC 2045 §8.
+    """
+    for field, word in ((b"content-disposition", "filename"), (b"content-type", "name")):
+        raw = leaf.block.get(field)
         if raw is None or b"name" not in raw.lower():
             continue
         from mdirclient.mail.parameters import parse_parameters  # most texts propose none
 
-        if name := parse_parameters(raw).parameters.get(parameter, "").strip():
+        if name := parse_parameters(raw).parameters.get(word, "").strip():
             return name
+    if leaf.media_type == "message/rfc822":
+        described = decode_text(leaf.block.get(b"content-description") or b"").strip()
+        # A description is no name of a file: what opens it is added.
+        is_named = not described or described.lower().endswith(".eml")
+        return (described if is_named else f"{described}.eml") or None
     return None
 
 
 def _message_id(block: Block) -> str | None:
-    raw = block.get("message-id")
+    raw = block.get(b"message-id")
     if raw is None:
         return None
     text = unfold(raw)
     _, opened, inside = text.partition("<")
     message_id = inside.partition(">")[0] if opened else text
     return message_id if is_usable_message_id(message_id) else None
-
-
-def _name(field: RawField) -> str:
-    """The name that a field has here.
-
-    Whoever removes forged results before us looks for the strict form only.
-    """
-    if field.name == "authentication-results" and not field.is_strict:
-        return "mail-authentication-results"
-    return field.name[:_MAX_NAME]
-
-
-def _decoded(field: RawField) -> str:
-    if field.name in STRUCTURED_FIELDS:
-        return unfold(field.value)
-    return (decode_addresses if field.name in ADDRESS_FIELDS else decode_text)(field.value)
 
 
 def _own_name(name: str, value: str, authserv_ids: Sequence[str]) -> str:
@@ -213,12 +183,16 @@ def _own_name(name: str, value: str, authserv_ids: Sequence[str]) -> str:
     return f"mail-{name}"
 
 
-def _cut(text: str, limit: int, name: str = "") -> tuple[str, bool]:
-    data = text.encode()
-    if len(data) <= limit:
-        return text, False
-    kept = data[:limit].decode(errors="ignore")
+def _cut(text: str, limit: int, name: str = "") -> str:
+    """The text itself if it is within the limit, in bytes of UTF-8."""
+    if _size(text) <= limit:
+        return text
+    kept = text.encode()[:limit].decode(errors="ignore")
     if name in ADDRESS_FIELDS:
         # Half an address is another address.
         kept = kept[: max(kept.rfind(","), 0)]
-    return kept, True
+    return kept
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -10,37 +12,57 @@ from typing import IO, Final
 import attrs
 
 from mdirclient.header import Header
-from mdirclient.mail.recipe import FORMAT, PartRecord
-from mdirclient.mail.transfer import CHUNK, Base64Layout, encode_base64
+from mdirclient.mail.base64 import encode_base64
+from mdirclient.mail.quoted_printable import encode_quoted
+from mdirclient.mail.recipe import FORMAT, MAX_RAW
+from mdirclient.mail.segment import EOLS, Base64Lines, QuotedLines, Raw, Same, Segment, unpack
 
-_MAX_LINE: Final = 200
-_PART = re.compile(
-    rb"part ([1-9][0-9]{0,8}) ([0-9]{1,18}) ([0-9a-f]{64}) "
-    rb"(none|identity|base64 ([0-9]{1,9}) (crlf|lf|cr) ([0-9]{1,9}))\n"
+_MAX_LINE: Final = 2000
+_MAX_HEAD: Final = 1 << 16
+_CHUNK: Final = 1 << 18
+_NUMBER = rb"([0-9]{1,18})"
+_PART = re.compile(rb"part ([1-9][0-9]{0,8})\n")
+_END = re.compile(rb"end " + _NUMBER + rb" ([0-9a-f]{64})\n")
+_SAME = re.compile(rb"same " + _NUMBER + rb"\n")
+_RAW = re.compile(rb"raw " + _NUMBER + rb" ([0-9]{1,8})\n")
+_BASE64 = re.compile(rb"base64 " + _NUMBER + rb" ([0-9]{1,6}) (crlf|lf) (ended|open)\n")
+_QUOTED = re.compile(
+    rb"quoted ([0-9]{1,8}) (crlf|lf) (lower|upper) "
+    rb"\+((?:[0-9a-f]{2})*) -((?:[0-9a-f]{2})*) ([0-9]{1,8})\n"
 )
-_BYTES = re.compile(rb"(literal|deflate) ([0-9]{1,9})\n")
 
 
 @attrs.frozen
-class BytesRecord:
-    """Bytes of the original that are in no part."""
+class PartRecord:
+    """What follows is of a part."""
 
-    data: bytes
+    number: int
+
+
+@attrs.frozen
+class EndRecord:
+    """The part must be this."""
+
+    size: int
+    sha256: str
+
+
+Record = PartRecord | EndRecord | Segment
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be read."""
+    """A recipe that cannot be read, or parts that are not what it says."""
 
 
 def read_head(file: IO[bytes]) -> Header:
-    """Read the header of a recipe; the file then stands at the first record.
+    """Read the header of a recipe; the file then stands at the records.
 
     Raises:
         RecipeError: cut off, or of another format.
         HeaderError: not a header.
     """
     lines = []
-    while (line := file.readline(CHUNK)) != b"\n":
+    while (line := file.readline(_MAX_HEAD)) != b"\n":
         if not line.endswith(b"\n"):
             raise RecipeError("its header is cut off")
         lines.append(line)
@@ -50,59 +72,125 @@ def read_head(file: IO[bytes]) -> Header:
     return head
 
 
-def read_records(file: IO[bytes]) -> Iterator[PartRecord | BytesRecord]:
-    """Read the records after the header.
+def read_records(file: IO[bytes]) -> Iterator[Record]:
+    """Read the records from where they begin.
 
     Raises:
         RecipeError: cut off or not a recipe.
     """
-    while line := file.readline(_MAX_LINE):
-        if match := _PART.fullmatch(line):
-            layout = None
-            if match[5]:
-                layout = Base64Layout(int(match[5]), match[6].decode(), int(match[7]))  # type: ignore[arg-type]
-            coding = match[4].partition(b" ")[0].decode()
-            yield PartRecord(int(match[1]), int(match[2]), match[3].decode(), coding, layout)
-        elif match := _BYTES.fullmatch(line):
-            yield BytesRecord(_read_bytes(file, match[1], int(match[2])))
-        else:
-            raise RecipeError(f"not a record: {line[:40]!a}")
+    try:
+        with gzip.GzipFile(fileobj=file) as records:
+            while line := records.readline(_MAX_LINE):
+                yield _record(line, records)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise RecipeError(f"its records cannot be read: {error}") from error
 
 
-def _read_bytes(file: IO[bytes], kind: bytes, size: int) -> bytes:
-    if size > 2 * CHUNK:
+def _record(line: bytes, file: gzip.GzipFile) -> Record:
+    if match := _PART.fullmatch(line):
+        return PartRecord(int(match[1]))
+    if match := _END.fullmatch(line):
+        return EndRecord(int(match[1]), match[2].decode())
+    if match := _SAME.fullmatch(line):
+        return Same(int(match[1]))
+    if match := _RAW.fullmatch(line):
+        return Raw(int(match[1]), _bytes(file, int(match[2])))
+    if match := _BASE64.fullmatch(line):
+        length = int(match[2])
+        if length % 4 == 0:
+            return Base64Lines(int(match[1]), length, EOLS[match[3]], match[4] == b"ended")
+    if (match := _QUOTED.fullmatch(line)) and int(match[1]) <= MAX_RAW:
+        breaks = unpack(_bytes(file, int(match[6])))
+        extra, bare = (bytes.fromhex(match[group].decode()) for group in (4, 5))
+        is_lower = match[3] == b"lower"
+        return QuotedLines(int(match[1]), EOLS[match[2]], is_lower, extra, bare, breaks)
+    raise RecipeError(f"not a record: {line[:40]!a}")
+
+
+def _bytes(file: gzip.GzipFile, size: int) -> bytes:
+    if size > MAX_RAW:
         raise RecipeError(f"a record of {size} bytes")
     data = file.read(size)
     if len(data) != size or file.read(1) != b"\n":
         raise RecipeError("a record is cut off")
-    if kind == b"literal":
-        return data
-    inflate = zlib.decompressobj()
-    try:
-        data = inflate.decompress(data, CHUNK)
-    except zlib.error as error:
-        raise RecipeError(f"a record cannot be inflated: {error}") from error
-    if not inflate.eof:
-        raise RecipeError("a record inflates to more than it may")
     return data
 
 
-def rebuild(
-    records: Iterator[PartRecord | BytesRecord], content: Callable[[PartRecord], Iterator[bytes]]
-) -> Iterator[bytes]:
+def rebuild(records: Iterator[Record], open_part: Callable[[int], IO[bytes]]) -> Iterator[bytes]:
     """Yield the original bytes.
 
     Args:
         records: the recipe.
-        content: gives the content of a part in pieces.
+        open_part: opens the content of a part.
 
     Raises:
-        RecipeError: see `read_records`.
+        RecipeError: see `read_records`; also: a part is missing or is not what was stored.
     """
-    for record in records:
-        if isinstance(record, BytesRecord):
-            yield record.data
-        elif record.layout:
-            yield from encode_base64(content(record), record.layout)
-        elif record.coding == "identity":
-            yield from content(record)
+    part: _PartReader | None = None
+    try:
+        for record in records:
+            if isinstance(record, PartRecord):
+                part = _PartReader(record.number, open_part)
+            elif isinstance(record, EndRecord):
+                if part is None:
+                    raise RecipeError("an end without a part")
+                part.check(record)
+                part = None
+            elif isinstance(record, Raw) and not record.size:
+                yield record.data
+            elif part is None:
+                raise RecipeError("content without a part")
+            else:
+                yield from part.made(record)
+        if part:
+            raise RecipeError(f"part {part.number} has no end")
+    finally:
+        if part:
+            part.close()
+
+
+class _PartReader:
+    """The content of a part, read once and checked."""
+
+    def __init__(self, number: int, open_part: Callable[[int], IO[bytes]]) -> None:
+        self.number = number
+        self._digest = hashlib.sha256()
+        self._size = 0
+        try:
+            self._file = open_part(number)
+        except FileNotFoundError:
+            raise RecipeError(f"part {number} is missing") from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def made(self, segment: Segment) -> Iterator[bytes]:
+        """The original bytes of the next content."""
+        content = self._read(segment.size)
+        if isinstance(segment, Same):
+            yield from content
+        elif isinstance(segment, Base64Lines):
+            yield from encode_base64(content, segment)
+        elif isinstance(segment, QuotedLines):
+            yield encode_quoted(b"".join(content), segment)
+        else:
+            for _ in content:
+                pass
+            yield segment.data
+
+    def check(self, record: EndRecord) -> None:
+        """Whether it was all, and what was stored."""
+        is_all = not self._file.read(1)
+        self._file.close()
+        if not is_all or record != EndRecord(self._size, self._digest.hexdigest()):
+            raise RecipeError(f"part {self.number} is not what was stored")
+
+    def _read(self, size: int) -> Iterator[bytes]:
+        while size and (chunk := self._file.read(min(size, _CHUNK))):
+            self._digest.update(chunk)
+            self._size += len(chunk)
+            size -= len(chunk)
+            yield chunk
+        if size:
+            raise RecipeError(f"part {self.number} is not what was stored")

@@ -1,92 +1,105 @@
-"""How the original bytes are made again from the parts (docs: formats/mstore). Pure.
+"""How the original bytes are made again from the parts: written as they come. Pure.
 
-A recipe is a header and then records, each a line of words, some followed by bytes::
+A recipe is a header, and then records (docs: formats/mstore) in one gzip member (RFC 1952)::
 
-    literal N            LF, N bytes as they are in the original, LF
-    deflate N            LF, N bytes that inflate (zlib, RFC 1950) to what is in the original, LF
-    part K SIZE SHA256 none                            listed only; a deflate record follows
-    part K SIZE SHA256 identity                        the content of part K
-    part K SIZE SHA256 base64 LENGTH crlf|lf|cr TAIL   the content in base64
+    part K             what follows is of part K, from the beginning of its content
+    end SIZE SHA256    part K is whole, and must be this
+    …                  and those of `segment`, in the order of the original
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
-import attrs
+from mdirclient.mail.segment import Raw, Same, Segment
 
-from mdirclient.mail.block import Buffer
-from mdirclient.mail.split import Leaf, Structure
-from mdirclient.mail.transfer import Base64Layout, decode, find_base64_layout, slices
-
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 #: Name of the file beside the parts.
 RECIPE: Final = "recipe"
+#: Bytes of the original in one record, at most.
+MAX_RAW: Final = 1 << 18
+#: Headers take half of their size at the fastest level; the others gain little.
+_LEVEL: Final = 1
+_GZIP: Final = 31
 
 
-@attrs.frozen
-class PartRecord:
-    """A part in a recipe: what its file must hold, and how it stands in the original."""
+class RecipeWriter:
+    """Collects what follows on each other; gives out compressed records.
 
-    number: int
-    size: int
-    sha256: str
-    coding: str
-    layout: Base64Layout | None = None
-
-    def to_bytes(self) -> bytes:
-        """The record's line."""
-        words = [f"part {self.number} {self.size} {self.sha256} {self.coding}"]
-        if self.layout:
-            words += [str(self.layout.line_length), self.layout.eol, str(self.layout.tail)]
-        return " ".join(words).encode() + b"\n"
-
-
-def write_recipe(
-    data: Buffer, structure: Structure, store: Callable[[int, Iterator[bytes]], tuple[int, str]]
-) -> Iterator[bytes]:
-    """Yield the records of a mail's recipe and hand each part's content to `store`.
-
-    Args:
-        data: the mail.
-        structure: its parts.
-        store: takes a part number and the content in pieces, reads it all and returns its
-            size and the hexadecimal SHA-256.
+    Each method returns what is to be appended to the records, often nothing.
     """
-    position = 0
-    for number, leaf in enumerate(structure.leaves, 1):
-        yield from _bytes_records("literal", data, position, leaf.start)
-        size, sha256 = store(number, decode(leaf.encoding, data, leaf.start, leaf.end))
-        coding, layout = _coding(data, leaf)
-        yield PartRecord(number, size, sha256, coding, layout).to_bytes()
-        if coding == "none":
-            yield from _bytes_records("deflate", data, leaf.start, leaf.end)
-        position = leaf.end
-    yield from _bytes_records("literal", data, position, len(data))
 
+    def __init__(self) -> None:
+        self._compress = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+        self._part = 0  # that has begun and has no record yet
+        self._same = 0
+        self._raw: list[bytes] = []
+        self._raw_bytes = 0
+        self._raw_content = 0
 
-def _coding(data: Buffer, leaf: Leaf) -> tuple[str, Base64Layout | None]:
-    if leaf.encoding == "base64":
-        layout = find_base64_layout(data, leaf.start, leaf.end)
-        return ("base64", layout) if layout else ("none", None)
-    if leaf.encoding == "quoted-printable" and not _is_same(data, leaf):
-        return "none", None
-    return "identity", None
+    def between(self, data: bytes) -> bytes:
+        """Bytes that are in no part."""
+        return self._add_raw(0, data)
 
+    def begin(self, number: int) -> bytes:
+        """A part begins."""
+        flushed = self._flushed()
+        self._part = number
+        return flushed
 
-def _is_same(data: Buffer, leaf: Leaf) -> bool:
-    """Whether decoding changes nothing."""
-    position = leaf.start
-    for piece in decode(leaf.encoding, data, leaf.start, leaf.end):
-        if data[position : position + len(piece)] != piece:
-            return False
-        position += len(piece)
-    return position == leaf.end
+    def void(self) -> None:
+        """The part that began is none; its bytes come again as `between`.
 
+        Only of a part that is all `Same`, of which nothing was written yet.
+        """
+        self._part = self._same = 0
 
-def _bytes_records(kind: str, data: Buffer, start: int, end: int) -> Iterator[bytes]:
-    for piece in slices(data, start, end):
-        held = zlib.compress(piece) if kind == "deflate" else piece
-        yield b"%s %d\n%s\n" % (kind.encode(), len(held), held)
+    def add(self, segments: Iterable[Segment]) -> bytes:
+        """How the next bytes of the part are made of its content."""
+        return b"".join(map(self._add, segments))
+
+    def end(self, size: int, sha256: str) -> bytes:
+        """The part is whole."""
+        return self._flushed() + self._written(b"end %d %s\n" % (size, sha256.encode()))
+
+    def close(self) -> bytes:
+        """Nothing follows."""
+        return self._flushed() + self._compress.flush()
+
+    def _add(self, segment: Segment) -> bytes:
+        if isinstance(segment, Raw):
+            return self._add_raw(segment.size, segment.data)
+        if isinstance(segment, Same):
+            flushed = self._flushed() if self._raw or self._raw_content else b""
+            self._same += segment.size
+            return flushed
+        return self._flushed() + self._written(segment.to_bytes())
+
+    def _add_raw(self, size: int, data: bytes) -> bytes:
+        flushed = self._flushed() if self._same else b""
+        for at in range(0, len(data), MAX_RAW):
+            piece = data[at : at + MAX_RAW]
+            if self._raw_bytes + len(piece) > MAX_RAW:
+                flushed += self._flushed()
+            self._raw.append(piece)
+            self._raw_bytes += len(piece)
+        self._raw_content += size
+        return flushed
+
+    def _flushed(self) -> bytes:
+        """What was collected, as records."""
+        records = b""
+        if self._part:
+            records = b"part %d\n" % self._part
+        if self._same:
+            records += Same(self._same).to_bytes()
+        if self._raw or self._raw_content:
+            records += Raw(self._raw_content, b"".join(self._raw)).to_bytes()
+        self._part = self._same = self._raw_bytes = self._raw_content = 0
+        self._raw = []
+        return self._written(records)
+
+    def _written(self, records: bytes) -> bytes:
+        return self._compress.compress(records) if records else b""

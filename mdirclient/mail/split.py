@@ -1,8 +1,12 @@
-"""Take a mail apart: where its leaf parts are and what they are. Pure, one pass, linear.
+"""Take a mail apart as it comes: bytes in, events out. Sans-I/O, pure, linear.
 
 Source: RFC 2046 §5.1, read as real mailers write it: delimiters may have trailing blanks,
 the final one may be missing, an outer delimiter closes what is inside. Of two open
-multiparts with the same boundary the inner one is meant.
+multiparts with the same boundary the inner one is meant. CR alone ends lines only in a mail
+without any LF: elsewhere no MTA and no scanner would see a line there.
+
+The data of `Between` and `PartContent` together is the mail, byte for byte. What is in memory is
+bounded by the chunk, the depth, and the constants here and in `block`, not by the mail.
 """
 
 from __future__ import annotations
@@ -11,19 +15,19 @@ from typing import Final
 
 import attrs
 
-from mdirclient.mail.block import Block, Buffer, Lines, parse_block
+from mdirclient.mail.block import Block, BlockReader, Lines, lines_of
+from mdirclient.mail.limits import DEFAULT, Limits
 from mdirclient.mail.text import parse_encoding, parse_media_type
 
-#: RFC 2046 allows 70; mailers exceed it.
-MAX_BOUNDARY: Final = 1000
-
-
-@attrs.frozen
-class Limits:
-    """Beyond these a mail is kept whole. Nothing is refused for being odd."""
-
-    parts: int = 1000
-    depth: int = 100
+#: A mail without any LF, in which CR would end the lines, is held up to this size.
+_MAX_WITHOUT_LF: Final = 1 << 20
+#: What precedes the first delimiter of a multipart is held up to this size.
+_MAX_HELD: Final = 1 << 16
+#: A line of a header is held up to this size, then passed on in pieces.
+_MAX_LINE: Final = 1 << 14
+#: Blanks after a boundary, as many as a line may have (RFC 5322 §2.1.1).
+_MAX_BLANKS: Final = 998
+_BLANKS: Final = (b" ", b"\t")
 
 
 @attrs.frozen
@@ -32,8 +36,6 @@ class Leaf:
 
     Attributes:
         block: its header block (of the mail itself if that is not a multipart).
-        start: offset of the first byte of its body, before decoding.
-        end: offset after the last one; the line end before a delimiter belongs to that.
         section: IMAP part specifier (RFC 3501 §6.4.5).
         within: media types of the enclosing multiparts, outermost first.
         media_type: lower-case.
@@ -41,8 +43,6 @@ class Leaf:
     """
 
     block: Block
-    start: int
-    end: int
     section: str
     within: tuple[str, ...]
     media_type: str
@@ -50,34 +50,62 @@ class Leaf:
 
 
 @attrs.frozen
-class Structure:
-    """A mail taken apart.
-
-    Attributes:
-        block: the mail's own header block.
-        leaves: at least one, in the order of the mail.
-        kept_whole: which limit the mail is over, so that its one leaf is all of it, or None.
-    """
+class MailBegin:
+    """The mail's own header block was read. Comes once, before any part."""
 
     block: Block
-    leaves: tuple[Leaf, ...]
-    kept_whole: str | None = None
 
 
-def split(data: Buffer, limits: Limits | None = None) -> Structure:
-    """Find the leaf parts of a mail; any bytes whatsoever give at least one."""
-    splitter = _Splitter(data, limits or Limits())
-    try:
-        leaves = splitter.run()
-    except _OverLimitError as error:
-        return keep_whole(data, splitter.top, error.limit)
-    return Structure(splitter.top, tuple(leaves))
+@attrs.frozen
+class Between:
+    """Bytes that are in no part: header blocks, delimiters, preambles, epilogues."""
+
+    data: bytes
 
 
-def keep_whole(data: Buffer, top: Block, limit: str) -> Structure:
-    """A mail that is over a limit: one part that is all of it."""
-    leaf = Leaf(Block((), 0), 0, len(data), "1", (), "message/rfc822", "binary")
-    return Structure(top, (leaf,), limit)
+@attrs.frozen
+class PartBegin:
+    """A leaf part begins."""
+
+    leaf: Leaf
+
+
+@attrs.frozen
+class PartContent:
+    """Bytes of the part that began last, before its transfer encoding is undone."""
+
+    data: bytes
+
+
+@attrs.frozen
+class PartEnd:
+    """The part is whole."""
+
+
+@attrs.frozen
+class PartVoid:
+    """What began as a part was a long preamble: it is none, its bytes are between parts."""
+
+
+@attrs.frozen
+class OverLimit:
+    """The mail is to be kept whole: what was found counts no more, and only `Between` follows.
+
+    Attributes:
+        limit: which one, in words.
+    """
+
+    limit: str
+
+
+Event = MailBegin | Between | PartBegin | PartContent | PartEnd | PartVoid | OverLimit
+
+# What the bytes are that come now: between parts, of a part, or of a multipart that may turn
+# out to have no parts, either still held or already given as a part.
+_BETWEEN, _PART, _HELD, _DOUBTFUL = range(4)
+# Where the splitter is: before the first LF, in a header block, in a line of one that is too
+# long to be held, in a body, or in what nothing can end.
+_START, _HEADER, _LONG_LINE, _BODY, _REST = range(5)
 
 
 class _OverLimitError(Exception):
@@ -96,136 +124,358 @@ class _Multipart:
     children: int = 0
 
 
-class _Splitter:
-    def __init__(self, data: Buffer, limits: Limits) -> None:
-        self.data = data
-        self.lines = Lines.of(data)
-        self.limits = limits
-        self.top = Block((), 0)
-        self.leaves: list[Leaf] = []
-        self.stack: list[_Multipart] = []
-        self.levels: dict[bytes, list[int]] = {}  # boundary → places in the stack
-        self.current: Leaf | None = None
+class Splitter:
+    """Feed it a mail in chunks of any size; however it is cut, the parts are the same.
 
-    def run(self) -> list[Leaf]:
-        data = self.data
-        start = self.lines.end(0)[1] if data[:5] == b"From " else 0  # mbox
-        self.top, position = self._open(start, "1", "text/plain")
-        body = position
-        while self.stack:
-            found = self._next_delimiter(position, body)
-            if not found:
-                break
-            line, level, is_final = found
-            before = self._before(line, body)
-            self._close_above(level, before)
-            _, following = self.lines.end(line)
-            position = body = following
-            if is_final:
-                self._finish()
-            else:
-                multipart = self.stack[level]
-                multipart.has_parts = True
-                multipart.children += 1
-                default = (
-                    "message/rfc822"
-                    if multipart.leaf.media_type == "multipart/digest"
-                    else "text/plain"
-                )
-                section = str(multipart.children)
-                if len(self.stack) > 1:
-                    section = f"{multipart.leaf.section}.{section}"
-                _, position = self._open(following, section, default)
-                body = position
-        self._close_above(-1, len(data))
-        return self.leaves
+    Args:
+        limits: see `Limits`.
+    """
 
-    def _open(self, start: int, section: str, default_type: str) -> tuple[Block, int]:
-        """Begin an entity; returns its header block and where its body begins."""
-        block = parse_block(self.lines, start, self._is_delimiter)
-        media_type = parse_media_type(block.get("content-type"), default_type)
-        encoding = parse_encoding(block.get("content-transfer-encoding"))
-        within = tuple(multipart.leaf.media_type for multipart in self.stack)
-        leaf = Leaf(block, block.end, block.end, section, within, media_type, encoding)
-        boundary = _boundary(block) if media_type.startswith("multipart/") else b""
-        if not boundary:
-            self.current = leaf
-            return block, block.end
-        if len(self.stack) == self.limits.depth:
-            raise _OverLimitError(f"more than {self.limits.depth} multiparts within each other")
-        self.current = None
-        self.levels.setdefault(boundary, []).append(len(self.stack))
-        self.stack.append(_Multipart(boundary, attrs.evolve(leaf, encoding="binary")))
-        return block, block.end
+    def __init__(self, limits: Limits = DEFAULT) -> None:
+        self._limits = limits
+        self._max_delimiter = len(b"----") + limits.boundary + _MAX_BLANKS
+        self._lines: Lines = lines_of(b"\n")
+        self._events: list[Event] = []
+        self._buffer = b""
+        self._given = 0  # what is before this was given out
+        self._position = 0  # what is before this was looked at
+        self._state = _START
+        self._kind = _BETWEEN
+        self._is_line_start = True  # of a body, where a delimiter needs no line end before it
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._reader = BlockReader(self._lines)
+        self._default_type = "text/plain"
+        self._section = "1"
+        self._has_begun = False
+        self._parts = 0
+        self._stack: list[_Multipart] = []
+        self._levels: dict[bytes, list[int]] = {}  # boundary → places in the stack
 
-    def _next_delimiter(self, position: int, body: int) -> tuple[int, int, bool] | None:
-        """(offset of the line, place in the stack, whether it is the final one)."""
-        data = self.data
-        if position == body and data[position : position + 2] == b"--":
-            found = self._delimiter(position, self.lines.end(position)[0])
-            if found:
-                return position, *found
-        mark = self.lines.newline + b"--"
-        while (newline := data.find(mark, position)) >= 0:
-            line = newline + 1
-            end, position = self.lines.end(line)
-            found = self._delimiter(line, end)
-            if found:
-                return line, *found
-            position -= 1  # the line's end may begin the next mark
-        return None
+    def feed(self, data: bytes) -> list[Event]:
+        """Take the next bytes of the mail."""
+        if self._state == _START:
+            self._held.append(data)
+            self._held_bytes += len(data)
+            if b"\n" not in data and self._held_bytes <= _MAX_WITHOUT_LF:
+                return []
+            self._start()
+        elif self._given == len(self._buffer):
+            self._buffer = data
+        else:
+            self._buffer = self._buffer[self._given :] + data
+        self._position -= self._given
+        self._given = 0
+        return self._advance(is_end=False)
+
+    def close(self) -> list[Event]:
+        """The mail has ended."""
+        if self._state == _START:
+            self._start()
+        events = self._advance(is_end=True)
+        self._give(len(self._buffer))
+        self._close_above(-1)
+        return events + self._taken()
+
+    # -- moving on
+
+    def _advance(self, *, is_end: bool) -> list[Event]:
+        try:
+            while self._step(is_end):
+                pass
+        except _OverLimitError as error:
+            self._events.append(OverLimit(error.limit))
+            self._stack.clear()
+            self._state = _REST
+            self._give(len(self._buffer))
+        return self._taken()
+
+    def _taken(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    def _step(self, is_end: bool) -> bool:
+        """Go on by one state; False if more bytes are needed."""
+        if self._state == _BODY:
+            return self._body(is_end)
+        if self._state == _HEADER:
+            return self._header(is_end)
+        if self._state == _LONG_LINE:
+            return self._long_line(is_end)
+        self._give(len(self._buffer))
+        return False
+
+    def _start(self) -> None:
+        """Decide what ends lines, and skip the line of an mbox."""
+        self._buffer = self._taken_held()
+        newline = self._buffer.find(b"\n", 0, _MAX_WITHOUT_LF)
+        if newline < 0 and len(self._buffer) <= _MAX_WITHOUT_LF:
+            self._lines = lines_of(b"\r")
+            self._reader = BlockReader(self._lines)
+            newline = self._buffer.find(b"\r")
+        if self._buffer.startswith(b"From "):
+            self._position = newline + 1
+        self._state = _HEADER
+
+    # -- headers
+
+    def _header(self, is_end: bool) -> bool:
+        """Collect whole lines; what follows them tells whether the block has ended."""
+        buffer, lines, line = self._buffer, self._lines, self._position
+        newline = buffer.find(lines.newline, line)
+        if newline < 0:
+            return self._unended_line(is_end)
+        if buffer[line : line + 1] not in _BLANKS or not self._reader.is_empty:
+            line = lines.run.match(buffer, line).end()  # type: ignore[union-attr]
+            if line > self._position:
+                self._reader.add(buffer[self._position : line])
+                self._position = line
+                newline = buffer.find(lines.newline, line)
+                if newline < 0:
+                    return self._unended_line(is_end)
+        if empty := lines.empty.match(buffer, line):
+            self._position = empty.end()
+        elif (
+            buffer[line : line + 2] == b"--"
+            and lines.name.match(buffer, line)
+            and not self._delimiter(line, newline)
+        ):
+            self._reader.add(buffer[line : newline + 1])
+            self._position = newline + 1
+            return True
+        return self._begin_body()
+
+    def _unended_line(self, is_end: bool) -> bool:
+        """The last line of the buffer, in a header block."""
+        line = self._position
+        text = self._buffer[line:]
+        if not is_end and len(text) <= max(_MAX_LINE, self._max_delimiter):
+            self._give(line)
+            return False
+        is_field = self._lines.name.match(text) or (
+            text[:1] in _BLANKS and not self._reader.is_empty
+        )
+        if not text or not is_field or self._is_delimiter(line, len(self._buffer)):
+            return self._begin_body()
+        self._reader.add(text)
+        self._position = len(self._buffer)
+        self._give(self._position)
+        self._state = _LONG_LINE
+        return True
+
+    def _long_line(self, is_end: bool) -> bool:
+        newline = self._buffer.find(self._lines.newline, self._position)
+        end = newline + 1 or len(self._buffer)
+        self._reader.add(self._buffer[self._position : end])
+        self._position = end
+        self._give(end)
+        if newline >= 0:
+            self._state = _HEADER
+            return True
+        return is_end and self._begin_body()
+
+    def _begin_body(self) -> bool:
+        """The header block has ended: what follows it is a leaf, or a multipart."""
+        self._give(self._position)
+        block = self._reader.block()
+        if not self._has_begun:
+            self._has_begun = True
+            self._events.append(MailBegin(block))
+        media_type = parse_media_type(block.get(b"content-type"), self._default_type)
+        encoding = parse_encoding(block.get(b"content-transfer-encoding"))
+        within = tuple(multipart.leaf.media_type for multipart in self._stack)
+        leaf = Leaf(block, self._section, within, media_type, encoding)
+        self._state = _BODY
+        self._is_line_start = True
+        if not media_type.startswith("multipart/") or not (boundary := self._boundary(block)):
+            self._begin_part(leaf)
+            self._kind = _PART
+            if not self._stack:
+                self._state = _REST
+            return True
+        if len(self._stack) == self._limits.depth:
+            limit = f"more than {self._limits.depth} multiparts within each other"
+            raise _OverLimitError(limit)
+        self._check_parts()
+        self._levels.setdefault(boundary, []).append(len(self._stack))
+        # A multipart is not encoded, whatever it says (RFC 2045 §6.4).
+        self._stack.append(_Multipart(boundary, attrs.evolve(leaf, encoding="binary")))
+        self._kind = _HELD
+        return True
+
+    def _boundary(self, block: Block) -> bytes:
+        """The boundary of a multipart; empty if it has none."""
+        from mdirclient.mail.parameters import raw_boundary  # only multiparts have one
+
+        boundary = raw_boundary(block.get(b"content-type") or b"")
+        if len(boundary) > self._limits.boundary:
+            raise _OverLimitError(f"a boundary of more than {self._limits.boundary} bytes")
+        return boundary
+
+    # -- bodies
+
+    def _body(self, is_end: bool) -> bool:
+        """Pass on what is in no delimiter line."""
+        buffer, at = self._buffer, self._position
+        if self._is_line_start:
+            if not is_end and len(buffer) - at < 2 and buffer[at:] in (b"", b"-"):
+                return False
+            if buffer[at : at + 2] == b"--":
+                end = self._line_end(at, is_end)
+                if end is None:
+                    return False
+                if found := self._delimiter(at, end):
+                    return self._delimit(at, end, *found)
+            self._is_line_start = False
+        # Most of what is large has no hyphen at all, and one byte is found fastest.
+        has_mark = buffer.find(b"-", at) >= 0
+        mark = self._lines.newline + b"--"
+        while has_mark and (at := buffer.find(mark, at)) >= 0:
+            end = self._line_end(at + 1, is_end)
+            if end is None:
+                self._position = at
+                self._give(self._before(at))
+                return False
+            if found := self._delimiter(at + 1, end):
+                return self._delimit(self._before(at), end, *found)
+            at = end
+        self._position = len(buffer) - _length_of_tail(buffer)
+        self._give(self._position)
+        return False
+
+    def _line_end(self, line: int, is_end: bool) -> int | None:
+        """Where the line at an offset ends; None if more bytes are needed to tell."""
+        end = self._buffer.find(self._lines.newline, line)
+        if end < 0:
+            is_whole = is_end or len(self._buffer) - line > self._max_delimiter
+            return len(self._buffer) if is_whole else None
+        return end
+
+    def _before(self, newline: int) -> int:
+        """Where the content before a delimiter ends; the line end belongs to that."""
+        has_cr = newline > self._given and self._buffer[newline - 1 : newline + 1] == b"\r\n"
+        return newline - has_cr
 
     def _delimiter(self, line: int, end: int) -> tuple[int, bool] | None:
-        """Which open multipart the line that begins with `--` delimits, and how."""
-        token = self.data[line + 2 : min(end, line + 2 + MAX_BOUNDARY + 2)].rstrip(b" \t")
-        if end > line + 4 + MAX_BOUNDARY and self.data[line + 4 + MAX_BOUNDARY : end].strip(b" \t"):
+        """Which open multipart the line that begins with `--` delimits, and whether for good."""
+        if end - line > self._max_delimiter:
             return None
-        if levels := self.levels.get(token):
+        token = self._buffer[line + 2 : end].rstrip(b"\r").rstrip(b" \t")
+        if levels := self._levels.get(token):
             return levels[-1], False
-        if token.endswith(b"--") and (levels := self.levels.get(token[:-2])):
+        if token.endswith(b"--") and (levels := self._levels.get(token[:-2])):
             return levels[-1], True
         return None
 
     def _is_delimiter(self, line: int, end: int) -> bool:
-        return self.data[line : line + 2] == b"--" and self._delimiter(line, end) is not None
+        return self._buffer[line : line + 2] == b"--" and self._delimiter(line, end) is not None
 
-    def _before(self, line: int, body: int) -> int:
-        """Where the body before a delimiter line ends."""
-        return max(self.lines.before(line), body) if line > body else body
-
-    def _close_above(self, level: int, end: int) -> None:
-        """End the current leaf and the multiparts inside of the one at `level`."""
-        if self.current:
-            self._add(attrs.evolve(self.current, end=end))
-            self.current = None
-        while len(self.stack) > level + 1:
-            multipart = self._pop()
-            if not multipart.has_parts:
-                self._add(attrs.evolve(multipart.leaf, end=max(end, multipart.leaf.start)))
-
-    def _finish(self) -> None:
-        """The final delimiter of the innermost multipart."""
-        multipart = self._pop()
+    def _delimit(self, before: int, end: int, level: int, is_final: bool) -> bool:
+        """A delimiter line that ends at `end`; the content before it ends at `before`."""
+        self._position = min(end + 1, len(self._buffer))
+        self._is_line_start = True
+        multipart = self._stack[level]
+        if not multipart.has_parts and is_final:
+            # A multipart without parts is kept whole, with this line.
+            self._resolve(self._pop().leaf)
+            self._state = _BODY if self._stack else _REST
+            return True
         if not multipart.has_parts:
-            self.current = multipart.leaf  # a multipart without parts is kept whole
+            self._give(before)
+            self._void()
+            multipart.has_parts = True
+        else:
+            self._give(before)
+            self._close_above(level)
+        self._kind = _BETWEEN
+        if is_final:
+            self._pop()
+            self._state = _BODY if self._stack else _REST
+            return True
+        multipart.children += 1
+        self._section = str(multipart.children)
+        if len(self._stack) > 1:
+            self._section = f"{multipart.leaf.section}.{self._section}"
+        is_digest = multipart.leaf.media_type == "multipart/digest"  # RFC 2046 §5.1.5
+        self._default_type = "message/rfc822" if is_digest else "text/plain"
+        self._reader = BlockReader(self._lines)
+        self._state = _HEADER
+        return True
+
+    # -- giving out
+
+    def _give(self, end: int) -> None:
+        """Give out the bytes before `end` as what they are."""
+        if end <= self._given:
+            return
+        data = self._buffer[self._given : end]
+        self._given = end
+        if self._kind == _BETWEEN:
+            self._events.append(Between(data))
+        elif self._kind != _HELD:
+            self._events.append(PartContent(data))
+        else:
+            self._held.append(data)
+            self._held_bytes += len(data)
+            if self._held_bytes > _MAX_HELD:
+                self._begin_held(self._stack[-1].leaf)
+                self._kind = _DOUBTFUL
+
+    def _begin_part(self, leaf: Leaf) -> None:
+        self._check_parts()
+        self._parts += 1
+        self._events.append(PartBegin(leaf))
+
+    def _check_parts(self) -> None:
+        if self._parts == self._limits.parts:
+            raise _OverLimitError(f"more than {self._limits.parts} parts")
+
+    def _begin_held(self, leaf: Leaf) -> None:
+        """A multipart is a part, so far."""
+        self._begin_part(leaf)
+        if held := self._taken_held():
+            self._events.append(PartContent(held))
+
+    def _taken_held(self) -> bytes:
+        held, self._held, self._held_bytes = b"".join(self._held), [], 0
+        return held
+
+    def _void(self) -> None:
+        """The innermost multipart has parts: what came was its preamble."""
+        if self._kind == _DOUBTFUL:
+            self._parts -= 1
+            self._events.append(PartVoid())
+        elif held := self._taken_held():
+            self._events.append(Between(held))
+
+    def _resolve(self, leaf: Leaf) -> None:
+        """A multipart turned out to have no parts."""
+        if self._kind == _HELD:
+            self._begin_held(leaf)
+        self._kind = _PART
+
+    def _close_above(self, level: int) -> None:
+        """End the current part, and the multiparts inside of the one at `level`."""
+        if self._kind in (_HELD, _DOUBTFUL):
+            self._resolve(self._stack[-1].leaf)
+        if self._kind == _PART:
+            self._events.append(PartEnd())
+        self._kind = _BETWEEN
+        while len(self._stack) > level + 1:
+            self._pop()
 
     def _pop(self) -> _Multipart:
-        multipart = self.stack.pop()
-        levels = self.levels[multipart.boundary]
+        multipart = self._stack.pop()
+        levels = self._levels[multipart.boundary]
         levels.pop()
         if not levels:
-            del self.levels[multipart.boundary]
+            del self._levels[multipart.boundary]
         return multipart
 
-    def _add(self, leaf: Leaf) -> None:
-        if len(self.leaves) == self.limits.parts:
-            raise _OverLimitError(f"more than {self.limits.parts} parts")
-        self.leaves.append(leaf)
 
-
-def _boundary(block: Block) -> bytes:
-    """The boundary of a multipart; empty if it has none that can delimit."""
-    from mdirclient.mail.parameters import raw_boundary  # only multiparts have one
-
-    boundary = raw_boundary(block.get("content-type") or b"")
-    return boundary if len(boundary) <= MAX_BOUNDARY else b""
+def _length_of_tail(buffer: bytes) -> int:
+    """How many of the last bytes may belong to a delimiter that is not there yet."""
+    for tail in (b"\r\n-", b"\n-", b"\r\n", b"\n", b"\r"):
+        if buffer.endswith(tail):
+            return len(tail)
+    return 0

@@ -21,7 +21,9 @@ _MEDIA_TYPE = re.compile(rf"({_WORD_CHARS}+/{_WORD_CHARS}+)(?=[;(\s]|\Z)")
 
 def unfold(raw: bytes) -> str:
     """A field's value on one line, without blanks around it. Source: RFC 5322 §2.2.3."""
-    return decode_raw(FOLDS.sub(b"", raw)).strip(" \t\r")
+    if b"\n" in raw or b"\r" in raw:
+        raw = FOLDS.sub(b"", raw)
+    return decode_raw(raw).strip(" \t\r")
 
 
 def decode_text(raw: bytes) -> str:

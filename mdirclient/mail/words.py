@@ -8,8 +8,8 @@ from __future__ import annotations
 import binascii
 import re
 
+from mdirclient.mail.base64 import decode_base64
 from mdirclient.mail.charset import decode_charset
-from mdirclient.mail.transfer import decode_base64
 
 _WORD = re.compile(r"=\?([!->@-~]{1,80})\?([bBqQ])\?([^?]*)\?=")
 # In an address field a word holds nothing that delimits there, but for pairs of parentheses,
@@ -135,5 +135,5 @@ def _decode_run(run: list[tuple[str, bytes]]) -> str:
 def _word_bytes(encoding: str, text: str) -> bytes:
     data = text.encode()
     if encoding in "bB":
-        return b"".join(decode_base64([data]))
+        return decode_base64(data)
     return binascii.a2b_qp(data.rstrip(b" "), header=True)

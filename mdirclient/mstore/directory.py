@@ -11,28 +11,31 @@ Reads and writes this directory only.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Final
+
+import attrs
 
 from mdirclient import _fs
 from mdirclient.errors import DamagedMessageError, StoreError, UnknownContentError
 from mdirclient.header import Header
-from mdirclient.mail import MailFields, Part, Structure, take_apart
-from mdirclient.mail.block import Buffer
-from mdirclient.mail.part import describe_leaf
-from mdirclient.mail.recipe import FORMAT, RECIPE, PartRecord, write_recipe
+from mdirclient.mail import Decomposed, Limits, MailFields, Part
+from mdirclient.mail.limits import DEFAULT
+from mdirclient.mail.recipe import FORMAT, RECIPE, RecipeWriter
+from mdirclient.mail.segment import Same
 from mdirclient.mail.stored import StoredMessage
-from mdirclient.mail.transfer import decode
 from mdirclient.mstore.receiver import DirectoryReceiver
+from mdirclient.mstore.shelf import DirectoryShelf
 from mdirclient.url import DEFAULT_BASE, PartURL
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import URL, Content
 
+#: Of the directory; recipes have a number of their own.
+STORE_FORMAT: Final = "2"
 #: What a crash left in `incoming` is removed after this many seconds.
 _SWEEP_AFTER: Final = 24 * 3600.0
 
@@ -44,15 +47,22 @@ class DirectoryMstore:
         path: the directory.
         create: make it if it is missing.
         base: of the urls, when it is made; afterwards the store knows it.
+        limits: of mails that are added.
 
     Raises:
         StoreError: it is not an mstore, or of another format.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, create: bool = True, base: str = DEFAULT_BASE
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        base: str = DEFAULT_BASE,
+        limits: Limits = DEFAULT,
     ) -> None:
         self.path = os.path.abspath(path)
+        self.limits = limits
         self._messages = os.path.join(self.path, "messages")
         self._incoming = os.path.join(self.path, "incoming")
         self._is_durable = False
@@ -67,7 +77,7 @@ class DirectoryMstore:
         _fs.make_directories(self.path, mode=0o700)
         _fs.make_directories(self._messages)
         _fs.make_directories(self._incoming)
-        head = Header([("mstore", FORMAT), ("base", base)])
+        head = Header([("mstore", STORE_FORMAT), ("base", base)])
         _fs.replace(mark, head.to_bytes(), staged=self._staged())
 
     def add(self, message: bytes | IO[bytes]) -> StoredMessage:
@@ -79,21 +89,21 @@ class DirectoryMstore:
 
     def receive(self) -> DirectoryReceiver:
         """The same, pushed in pieces. See `Mstore.receive`."""
-        return DirectoryReceiver(self._staged(), self._store_mail)
+        return DirectoryReceiver(self._staged(), self.limits, self._keep_mail)
 
     def add_file(
         self, content: Content, *, media_type: str, suggested_name: str | None = None
     ) -> StoredMessage:
         """Store anything that is no mail as one part. See `Mstore.add_file`."""
         message_id = f"{os.urandom(16).hex()}@file.invalid"
-        with self._staging() as staged:
-            size, sha256 = _write_part(os.path.join(staged, "1"), _fs.chunks(content))
-            record = PartRecord(1, size, sha256, "identity").to_bytes()
-            self._write_recipe(staged, message_id, size, sha256, [record])
-            self._publish(staged, message_id)
-        part = Part(
-            1, "1", (), media_type, suggested_name, (("content-type", media_type),), size, sha256
-        )
+        shelf = DirectoryShelf(self._staged())
+        try:
+            size, sha256 = _shelve(shelf, _fs.chunks(content))
+            self._publish(shelf, message_id, size, sha256)
+        finally:
+            shelf.remove()
+        described = (("content-type", media_type),)
+        part = Part(1, "1", (), media_type, suggested_name, described, size, sha256)
         anchor = PartURL(self.base, message_id, 1)
         return StoredMessage(anchor, (part,), MailFields((), (), message_id), size, sha256)
 
@@ -119,17 +129,16 @@ class DirectoryMstore:
 
     # -- storing
 
-    def _store_mail(self, data: Buffer, size: int, sha256: str) -> StoredMessage:
-        structure, mail = take_apart(data)
-        message_id = mail.message_id or f"{sha256}@sha256.invalid"
-        variant = None
-        parts = None
+    def _keep_mail(
+        self, shelf: DirectoryShelf, decomposed: Decomposed, size: int, sha256: str
+    ) -> StoredMessage:
+        """Publish a message under its message-id, or as a variant, or find that it is there."""
+        mail = decomposed.mail
+        anchor = PartURL(self.base, mail.message_id or f"{sha256}@sha256.invalid", 1)
         while True:
-            anchor = PartURL(self.base, message_id, 1, variant)
             held = self._held_sha256(anchor.segment)
             if held is None:
-                parts = self._store_new(data, structure, anchor.segment, size, sha256)
-                if parts:
+                if self._publish(shelf, anchor.segment, size, sha256):
                     break
                 if self._held_sha256(anchor.segment) is None:
                     path = self._message_path(anchor.segment)
@@ -138,51 +147,28 @@ class DirectoryMstore:
                 # Durable on return, also if its writer died before it could flush the name.
                 _fs.sync_directory(self._messages)
                 break
-            elif variant:
+            elif anchor.variant:
                 raise DamagedMessageError(
                     self._message_path(anchor.segment), "another mail is stored as this variant"
                 )
             else:
-                variant = sha256[:16]
-        return StoredMessage(
-            anchor, parts or _hashed(data, structure), mail, size, sha256, structure.kept_whole
+                anchor = attrs.evolve(anchor, variant=sha256[:16])
+        return StoredMessage(anchor, decomposed.parts, mail, size, sha256, decomposed.kept_whole)
+
+    def _publish(self, shelf: DirectoryShelf, segment: str, size: int, sha256: str) -> bool:
+        """Publish what is on the shelf; False if another process was faster."""
+        shelf.write_recipe(
+            Header(
+                [
+                    ("recipe", FORMAT),
+                    ("message-id", segment),
+                    ("message-size", str(size)),
+                    ("message-sha256", sha256),
+                ]
+            )
         )
-
-    def _store_new(
-        self, data: Buffer, structure: Structure, segment: str, size: int, sha256: str
-    ) -> tuple[Part, ...] | None:
-        """Write and publish a message; None if another process was faster."""
-        parts: list[Part] = []
-        with self._staging() as staged:
-
-            def store(number: int, content: Iterator[bytes]) -> tuple[int, str]:
-                written = _write_part(os.path.join(staged, str(number)), content)
-                parts.append(describe_leaf(structure.leaves[number - 1], number, *written))
-                return written
-
-            self._write_recipe(staged, segment, size, sha256, write_recipe(data, structure, store))
-            return tuple(parts) if self._publish(staged, segment) else None
-
-    def _write_recipe(
-        self, staged: str, segment: str, size: int, sha256: str, records: Iterable[bytes]
-    ) -> None:
-        head = Header(
-            [
-                ("recipe", FORMAT),
-                ("message-id", segment),
-                ("message-size", str(size)),
-                ("message-sha256", sha256),
-            ]
-        )
-        with _fs.NewFile(os.path.join(staged, RECIPE)) as file:
-            file.write(head.to_bytes() + b"\n")
-            for record in records:
-                file.write(record)
-            file.close()
-
-    def _publish(self, staged: str, segment: str) -> bool:
-        _fs.sync_directory(staged)
-        published = _fs.publish_directory(staged, self._message_path(segment))
+        _fs.sync_directory(shelf.path)
+        published = _fs.publish_directory(shelf.path, self._message_path(segment))
         if not self._is_durable:
             # Whoever made the store may have died before its mark was flushed.
             _fs.sync_directory(self.path)
@@ -192,16 +178,6 @@ class DirectoryMstore:
 
     def _staged(self) -> str:
         return os.path.join(self._incoming, os.urandom(8).hex())
-
-    @contextlib.contextmanager
-    def _staging(self) -> Iterator[str]:
-        """A directory for one message; gone at the end if it was not published."""
-        staged = self._staged()
-        _fs.make_directory(staged)
-        try:
-            yield staged
-        finally:
-            _fs.remove_tree(staged)
 
     # -- reading
 
@@ -241,35 +217,22 @@ def _read_base(mark: str) -> str:
         raise StoreError(
             f"{os.path.dirname(mark)} is not an mstore: it has no file `mstore`"
         ) from None
-    if head.get("mstore") != FORMAT or "base" not in head:
-        raise StoreError(f"{mark}: an mstore of another format than {FORMAT}")
+    if head.get("mstore") != STORE_FORMAT or "base" not in head:
+        raise StoreError(f"{mark}: an mstore of another format than {STORE_FORMAT}")
     return head["base"]
 
 
-def _write_part(path: str, content: Iterator[bytes]) -> tuple[int, str]:
-    with _fs.NewFile(path) as file:
-        measured = _measured(content, file.write)
-        file.close()
-    return measured
-
-
-def _hashed(data: Buffer, structure: Structure) -> tuple[Part, ...]:
-    """The parts of a message that is stored already."""
-    return tuple(
-        describe_leaf(
-            leaf, number, *_measured(decode(leaf.encoding, data, leaf.start, leaf.end), None)
-        )
-        for number, leaf in enumerate(structure.leaves, 1)
-    )
-
-
-def _measured(content: Iterator[bytes], write: Callable[[bytes], None] | None) -> tuple[int, str]:
-    """Size and SHA-256 of a content, written as it passes."""
+def _shelve(shelf: DirectoryShelf, content: Iterable[bytes]) -> tuple[int, str]:
+    """Put a file that is no mail on a shelf; returns its size and SHA-256."""
     digest = hashlib.sha256()
     size = 0
+    shelf.begin(1)
     for chunk in content:
         digest.update(chunk)
         size += len(chunk)
-        if write:
-            write(chunk)
+        shelf.write(chunk)
+    shelf.end()
+    recipe = RecipeWriter()
+    records = [recipe.begin(1), recipe.add([Same(size)]), recipe.end(size, digest.hexdigest())]
+    shelf.record(b"".join([*records, recipe.close()]))
     return size, digest.hexdigest()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from functools import partial
 from typing import IO
 
 from mdirclient import _fs
 from mdirclient.errors import DamagedMessageError, HeaderError
 from mdirclient.header import Header
 from mdirclient.mail.rebuild import RecipeError, read_head, read_records, rebuild
-from mdirclient.mail.recipe import RECIPE, PartRecord
-from mdirclient.mail.transfer import CHUNK
+from mdirclient.mail.recipe import RECIPE
 
 
 def read_recipe_head(directory: str) -> Header:
@@ -43,7 +42,7 @@ def open_original(directory: str) -> IO[bytes]:
         with open(path, "rb") as recipe:
             head = read_head(recipe)
             digest = hashlib.sha256()
-            for chunk in rebuild(read_records(recipe), _content_of(directory)):
+            for chunk in rebuild(read_records(recipe), partial(_open_part, directory)):
                 digest.update(chunk)
                 spooled.write(chunk)
         if digest.hexdigest() != head.get("message-sha256"):
@@ -58,17 +57,5 @@ def open_original(directory: str) -> IO[bytes]:
     return spooled
 
 
-def _content_of(directory: str) -> Callable[[PartRecord], Iterator[bytes]]:
-    def content(record: PartRecord) -> Iterator[bytes]:
-        digest = hashlib.sha256()
-        try:
-            with open(os.path.join(directory, str(record.number)), "rb") as file:
-                while chunk := file.read(CHUNK):
-                    digest.update(chunk)
-                    yield chunk
-        except FileNotFoundError:
-            raise RecipeError(f"part {record.number} is missing") from None
-        if digest.hexdigest() != record.sha256:
-            raise RecipeError(f"part {record.number} is not what was stored")
-
-    return content
+def _open_part(directory: str, number: int) -> IO[bytes]:
+    return open(os.path.join(directory, str(number)), "rb")

@@ -1,56 +1,51 @@
-"""A message on its way into a directory store. Writes to the store's `incoming`."""
+"""A message that is pushed into a directory store. Takes it apart as it comes."""
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from mdirclient import _fs
 from mdirclient.errors import EmptyMessageError
-from mdirclient.mail.block import Buffer
+from mdirclient.mail import Decomposed, Decomposer, Limits
 from mdirclient.mail.stored import StoredMessage
+from mdirclient.mstore.shelf import DirectoryShelf
 
 if TYPE_CHECKING:
     from typing import Self
 
-#: A message stays in memory up to this size.
-IN_MEMORY: Final = 1 << 20
-
-Store = Callable[[Buffer, int, str], StoredMessage]
+Keep = Callable[[DirectoryShelf, Decomposed, int, str], StoredMessage]
 
 
 class DirectoryReceiver:
-    """Collects the bytes of one message and hands them to the store.
+    """Collects one message; memory does not grow with it.
 
     Args:
-        path: a free name in `incoming`, for a message that is too large for memory.
-        store: takes the message, its size and its SHA-256.
+        path: a free name in `incoming`.
+        limits: of taking it apart.
+        keep: publishes what is on the shelf, with the message's size and SHA-256.
     """
 
-    def __init__(self, path: str, store: Store) -> None:
+    def __init__(self, path: str, limits: Limits, keep: Keep) -> None:
         self._path = path
-        self._store = store
+        self._limits = limits
+        self._keep = keep
         self._digest = hashlib.sha256()
         self._size = 0
-        self._chunks: list[bytes] = []
-        self._file: _fs.NewFile | None = None
+        self._shelf: DirectoryShelf | None = None
+        self._decomposer: Decomposer | None = None
 
     def write(self, chunk: bytes) -> None:
         """Append to the message."""
+        if not chunk:
+            return
+        if not self._decomposer:
+            self._shelf = DirectoryShelf(self._path)
+            self._decomposer = Decomposer(self._shelf, self._limits)
         self._digest.update(chunk)
         self._size += len(chunk)
-        if self._file:
-            self._file.write(chunk)
-            return
-        self._chunks.append(bytes(chunk))
-        if self._size > IN_MEMORY:
-            # The parts are made durable, not this.
-            self._file = _fs.NewFile(self._path, durable=False)
-            self._file.write(b"".join(self._chunks))
-            self._chunks = []
+        self._decomposer.feed(bytes(chunk))
 
     def commit(self) -> StoredMessage:
         """Store the message; durable on return.
@@ -58,17 +53,10 @@ class DirectoryReceiver:
         Raises:
             EmptyMessageError: nothing was written.
         """
-        if not self._size:
+        if not (self._decomposer and self._shelf):
             raise EmptyMessageError
-        sha256 = self._digest.hexdigest()
-        if not self._file:
-            return self._store(b"".join(self._chunks), self._size, sha256)
-        self._file.close()
-        with (
-            open(self._path, "rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        ):
-            return self._store(data, self._size, sha256)
+        decomposed = self._decomposer.close()
+        return self._keep(self._shelf, decomposed, self._size, self._digest.hexdigest())
 
     def __enter__(self) -> Self:
         return self
@@ -79,6 +67,5 @@ class DirectoryReceiver:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._file:
-            self._file.discard()
-            _fs.remove(self._path)
+        if self._shelf:
+            self._shelf.remove()

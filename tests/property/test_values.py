@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-import io
-from collections.abc import Iterator
+import quopri
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -12,11 +12,8 @@ from pathvalidate import is_valid_filename
 
 from mdirclient import Header, PartURL
 from mdirclient.errors import HeaderError, PartURLError
-from mdirclient.mail.part import describe_leaf, take_apart
-from mdirclient.mail.rebuild import read_records, rebuild
-from mdirclient.mail.recipe import PartRecord, write_recipe
-from mdirclient.mail.split import Limits, split
-from mdirclient.mail.transfer import decode_base64
+from mdirclient.mail import Decomposer, Limits, Mail, take_apart
+from mdirclient.mail.memory import MemoryShelf
 from mdirclient.naming import fold, safe_name, suffix_key, with_suffix
 from mdirclient.url import is_usable_message_id
 
@@ -139,50 +136,86 @@ MAILS = (
 )
 
 
-@given(MAILS)
-@example(b"")
-def test_any_bytes_split_and_rebuild_exactly(mail: bytes) -> None:
-    """Leaves in order, at least one, and every byte comes back."""
-    contents: dict[int, bytes] = {}
-
-    def store(number: int, content: Iterator[bytes]) -> tuple[int, str]:
-        contents[number] = b"".join(content)
-        return len(contents[number]), hashlib.sha256(contents[number]).hexdigest()
-
-    def content(record: PartRecord) -> Iterator[bytes]:
-        yield contents[record.number]
-
-    structure, fields = take_apart(mail, Limits(parts=10, depth=5))
-    assert structure.leaves
-    ends = [0] + [leaf.end for leaf in structure.leaves]
-    assert all(
-        end <= leaf.start <= leaf.end for end, leaf in zip(ends, structure.leaves, strict=False)
-    )
-    recipe = b"".join(write_recipe(mail, structure, store))
-    assert mail == b"".join(rebuild(read_records(io.BytesIO(recipe)), content))
-    for number, leaf in enumerate(structure.leaves, 1):
-        describe_leaf(leaf, number, 0, "")
-    Header([*fields.renamed(), ("url", "mdir:x/1")])
+BODIES = (
+    st.lists(
+        st.sampled_from(
+            [
+                b"QUJD",
+                b"QUJD" * 16,
+                b"QUI=",
+                b"QQ==",
+                b"=",
+                b"==",
+                b"\n",
+                b"\r\n",
+                b"\r",
+                b" ",
+                b"!",
+            ]
+            + [b"=C3=A9", b"=c3", b"=3D", b"=\r\n", b"= \n", b"=ZZ", b"text ", b"\xe9", b"\t", b"Q"]
+        ),
+        max_size=60,
+    ).map(b"".join)
+    | st.binary()
+)
 
 
-@given(st.binary(), st.lists(st.integers(0, 50)))
-def test_base64_does_not_depend_on_the_pieces(data: bytes, cuts: list[int]) -> None:
-    """However the text is cut, the content is the same."""
-    pieces, position = [], 0
+@given(MAILS, st.lists(st.integers(1, 40), max_size=20))
+@example(b"", [])
+def test_any_bytes_split_and_rebuild_exactly(mail: bytes, cuts: list[int]) -> None:
+    """However they are cut: the same parts, at least one, and every byte comes back."""
+    for limits in (Limits(), Limits(parts=2, depth=2, boundary=1, header_bytes=300)):
+        whole = take_apart(mail, limits)
+        assert mail == whole.original()
+        assert list(range(1, len(whole.parts) + 1)) == [part.number for part in whole.parts]
+        assert len(whole.parts) == len(whole.contents) >= 1
+        for part, content in zip(whole.parts, whole.contents, strict=True):
+            assert (len(content), hashlib.sha256(content).hexdigest()) == (part.size, part.sha256)
+            Header(part.own_fields())
+        Header([*whole.fields.renamed(), ("url", "mdir:x/1")])
+        pieces = in_pieces(mail, cuts, limits)
+        assert (whole.fields, whole.parts) == (pieces.fields, pieces.parts)
+        assert (whole.contents, whole.kept_whole) == (pieces.contents, pieces.kept_whole)
+        assert mail == pieces.original()
+
+
+def in_pieces(mail: bytes, cuts: list[int], limits: Limits) -> Mail:
+    """Taken apart as it comes."""
+    shelf = MemoryShelf()
+    decomposer = Decomposer(shelf, limits)
+    position = 0
     for cut in cuts:
-        pieces.append(data[position : position + cut])
+        decomposer.feed(mail[position : position + cut])
         position += cut
-    pieces.append(data[position:])
-    assert b"".join(decode_base64([data])) == b"".join(decode_base64(pieces))
+    decomposer.feed(mail[position:])
+    return shelf.mail(decomposer)
 
 
-@given(st.binary(max_size=2000))
-def test_leaves_do_not_depend_on_the_type_of_buffer(mail: bytes) -> None:
-    """bytes and mmap are read the same."""
-    import mmap
+@given(st.sampled_from(["base64", "quoted-printable"]), BODIES, st.lists(st.integers(0, 50)))
+def test_decoding_does_not_depend_on_the_pieces(
+    encoding: str, body: bytes, cuts: list[int]
+) -> None:
+    """However the text is cut, the content is the same, and the text comes back."""
+    head = f"Content-Transfer-Encoding: {encoding}\n\n".encode()
+    whole = take_apart(head + body)
+    pieces = in_pieces(head + body, [len(head), *cuts], Limits())
+    assert whole.contents == pieces.contents
+    assert head + body == whole.original() == pieces.original()
 
-    if not mail:
-        return
-    with mmap.mmap(-1, len(mail)) as data:
-        data.write(mail)
-        assert split(mail) == split(data)
+
+@given(st.binary(max_size=300), st.integers(1, 20), st.sampled_from([b"\r\n", b"\n"]))
+def test_base64_is_as_the_stdlib_has_it(content: bytes, quanta: int, newline: bytes) -> None:
+    """On what is regular."""
+    text = base64.b64encode(content)
+    lines = [text[at : at + 4 * quanta] for at in range(0, len(text), 4 * quanta)]
+    mail = take_apart(b"Content-Transfer-Encoding: base64\n\n" + newline.join(lines))
+    assert (content,) == mail.contents
+
+
+@given(st.binary(max_size=300))
+def test_quoted_printable_is_as_the_stdlib_has_it(content: bytes) -> None:
+    """Written by one, read by the other."""
+    text = quopri.encodestring(content)
+    assert (content,) == take_apart(
+        b"Content-Transfer-Encoding: quoted-printable\n\n" + text
+    ).contents

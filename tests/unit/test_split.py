@@ -2,18 +2,76 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
-from mdirclient.mail.split import Limits, split
+from mdirclient.mail import Limits, Splitter
+from mdirclient.mail.block import MAX_BLOCK_BYTES, MAX_FIELD_BYTES, Block
+from mdirclient.mail.split import (
+    Between,
+    Event,
+    Leaf,
+    MailBegin,
+    OverLimit,
+    PartBegin,
+    PartContent,
+    PartVoid,
+)
 
 HEAD = b'Content-Type: multipart/mixed; boundary="b"\n\n'
 
 
-def bodies(mail: bytes, limits: Limits | None = None) -> list[tuple[str, str, bytes]]:
-    """(section, media type, body before decoding) of each leaf."""
+@attrs.define
+class Seen:
+    """What the events of a mail told."""
+
+    block: Block
+    leaves: list[Leaf] = attrs.field(factory=list)
+    bodies: list[bytes] = attrs.field(factory=list)
+    limit: str | None = None
+
+
+def events_of(mail: bytes, step: int, limits: Limits) -> list[Event]:
+    """Fed in pieces of a size; together the data is the mail."""
+    splitter = Splitter(limits)
+    events = [
+        event for at in range(0, len(mail), step) for event in splitter.feed(mail[at : at + step])
+    ]
+    events += splitter.close()
+    data = [event.data for event in events if isinstance(event, Between | PartContent)]
+    assert mail == b"".join(data)
+    assert b"" not in data
+    return events
+
+
+def seen(mail: bytes, step: int = 1 << 20, limits: Limits | None = None) -> Seen:
+    """Put the events together."""
+    events = events_of(mail, step, limits or Limits())
+    assert isinstance(events[0] if mail else events[-3], Between | MailBegin)
+    (block,) = (event.block for event in events if isinstance(event, MailBegin))
+    result = Seen(block)
+    for event in events:
+        if isinstance(event, PartBegin):
+            result.leaves.append(event.leaf)
+            result.bodies.append(b"")
+        elif isinstance(event, PartContent):
+            result.bodies[-1] += event.data
+        elif isinstance(event, PartVoid):
+            result.leaves.pop()
+            result.bodies.pop()
+        elif isinstance(event, OverLimit):
+            result.limit = event.limit
+    return result
+
+
+def bodies(mail: bytes) -> list[tuple[str, str, bytes]]:
+    """(section, media type, body before decoding) of each leaf, however the mail is fed."""
+    whole = seen(mail)
+    for step in (1, 2, 3, 7, 64) if len(mail) < 1000 else (1000,):
+        assert whole == seen(mail, step)
     return [
-        (leaf.section, leaf.media_type, mail[leaf.start : leaf.end])
-        for leaf in split(mail, limits).leaves
+        (leaf.section, leaf.media_type, body)
+        for leaf, body in zip(whole.leaves, whole.bodies, strict=True)
     ]
 
 
@@ -75,8 +133,7 @@ def test_a_stray_cr_hides_no_fields() -> None:
     mail = (
         b"Subject: a\r\r\nFrom: a@b\r\n" + HEAD.replace(b"\n", b"\r\n") + b"--b\r\n\r\none\r\n--b--"
     )
-    structure = split(mail)
-    assert ["subject", "from", "content-type"] == [f.name for f in structure.block.fields]
+    assert ["subject", "from", "content-type"] == [field.name for field in seen(mail).block.fields]
     assert [b"one"] == [body for _, _, body in bodies(mail)]
 
 
@@ -114,7 +171,7 @@ def test_boundaries_as_really_written(field: bytes, boundary: bytes) -> None:
 def test_encodings_as_really_written(field: bytes, encoding: str) -> None:
     """The first word counts."""
     mail = b"Content-Transfer-Encoding: " + field + b"\n\n"
-    assert encoding == split(mail).leaves[0].encoding
+    assert encoding == seen(mail).leaves[0].encoding
 
 
 @pytest.mark.parametrize(
@@ -135,7 +192,7 @@ def test_nested_parts_have_sections() -> None:
     """IMAP part specifiers, RFC 3501 §6.4.5."""
     inner = b'Content-Type: multipart/alternative; boundary="c"\n\n--c\n\n1\n--c\n\n2\n--c--\n'
     mail = HEAD + b"--b\n\n0\n--b\n" + inner + b"\n--b\nContent-Type: message/rfc822\n\nA: b\n--b--"
-    leaves = split(mail).leaves
+    leaves = seen(mail).leaves
     assert ["1", "2.1", "2.2", "3"] == [leaf.section for leaf in leaves]
     assert ("multipart/mixed", "multipart/alternative") == leaves[1].within
     assert ["text/plain"] * 3 + ["message/rfc822"] == [leaf.media_type for leaf in leaves]
@@ -168,21 +225,107 @@ def test_digest_parts_are_mails() -> None:
     assert [("1", "message/rfc822", b"A: b")] == bodies(mail)
 
 
-def test_over_the_limit_of_parts_is_kept_whole() -> None:
-    """All of it, as one message/rfc822, with the limit's name."""
+def test_a_long_preamble_is_none_of_the_parts() -> None:
+    """It begins as a part, because memory is bounded, and is taken back."""
+    preamble = b"no part\n" * 20_000
+    mail = HEAD + preamble + b"--b\n\none\n--b--\n"
+    events = events_of(mail, 4096, Limits())
+    assert 1 == sum(isinstance(event, PartVoid) for event in events)
+    assert [("1", "text/plain", b"one")] == bodies(mail)
+    alone = HEAD + preamble
+    assert [("1", "multipart/mixed", preamble)] == bodies(alone)
+    outer = HEAD + b"--b\n" + HEAD.replace(b'"b"', b'"c"') + preamble + b"--b\n\n2\n--b--"
+    assert [("1", preamble[:-1]), ("2", b"2")] == [(found[0], found[2]) for found in bodies(outer)]
+
+
+@pytest.mark.parametrize(
+    ("unit", "limits", "limit"),
+    [
+        (b"--b\n\nx\n", Limits(parts=3), "more than 3 parts"),
+        (
+            (
+                b'--b\nContent-Type: multipart/mixed; boundary="c"\n\n'
+                b'--c\nContent-Type: multipart/mixed; boundary="b"\n\n'
+            ),
+            Limits(depth=5),
+            "more than 5 multiparts within each other",
+        ),
+        (
+            b"--b\nContent-Type: multipart/mixed; boundary=" + b"c" * 80 + b"\n\n",
+            Limits(boundary=70),
+            "a boundary of more than 70 bytes",
+        ),
+    ],
+)
+def test_over_a_limit(unit: bytes, limits: Limits, limit: str) -> None:
+    """It is told once; nothing but bytes follows."""
+    mail = HEAD + unit * 4
+    for step in (1, 10, 10_000):
+        events = events_of(mail, step, limits)
+        kinds = [type(event) for event in events]
+        assert limit == seen(mail, step, limits).limit
+        assert {Between, OverLimit} >= {*kinds[kinds.index(OverLimit) :]}
+    assert seen(mail, limits=Limits()).limit is None
+
+
+def test_at_a_limit() -> None:
+    """So many are allowed."""
     mail = HEAD + b"--b\n\nx\n" * 4
-    assert 4 == len(bodies(mail, Limits(parts=4)))
-    structure = split(mail, Limits(parts=3))
-    assert "more than 3 parts" == structure.kept_whole
-    assert [("1", "message/rfc822", mail)] == bodies(mail, Limits(parts=3))
+    assert seen(mail, limits=Limits(parts=4)).limit is None
+    assert seen(HEAD + b"--b\n\nx", limits=Limits(boundary=1, depth=1)).limit is None
 
 
-def test_over_the_limit_of_depth_is_kept_whole() -> None:
-    """2,000 multiparts within each other."""
-    mail = b"".join(
-        b'Content-Type: multipart/mixed; boundary="%d"\n\n--%d\n' % (n, n) for n in range(2000)
-    )
-    assert "more than 100 multiparts within each other" == split(mail).kept_whole
+@pytest.mark.parametrize("size", [100, 20_000, 70_000, 1_500_000])
+@pytest.mark.parametrize("after", [b"\n", b"\n folded\n"])
+def test_a_header_line_of_any_length(size: int, after: bytes) -> None:
+    """What follows it is found, and memory is bounded."""
+    mail = b"X: " + b"x" * size + after + HEAD + b"--b\n\none"
+    for step in (1000, 1 << 22):
+        result = seen(mail, step)
+        assert ["x", "content-type"] == [field.name for field in result.block.fields]
+        assert (size > MAX_FIELD_BYTES) == result.block.fields[0].is_cut
+        assert [b"one"] == result.bodies
+
+
+def test_a_line_of_any_length_that_is_no_field() -> None:
+    """It is the body."""
+    mail = b"x" * 2_000_000
+    assert [mail] == seen(mail, 1000).bodies
+    assert [b" " + mail] == seen(b" " + mail, 1000).bodies
+
+
+def test_a_header_block_of_any_length() -> None:
+    """What tells the structure is found behind megabytes of other fields."""
+    junk = b"".join(b"X-%d: %s\n" % (number, b"x" * 900) for number in range(6000))
+    mail = b"Subject: s\n" + junk + HEAD + b"--b\n\none"
+    for step in (5000, 1 << 23):
+        result = seen(mail, step)
+        assert result.block.more
+        assert b' multipart/mixed; boundary="b"' == result.block.get(b"content-type")
+        assert 2 * MAX_BLOCK_BYTES > sum(len(field.value) for field in result.block.fields)
+        assert [b"one"] == result.bodies
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000, 1_100_000])
+def test_a_mail_without_any_lf(size: int) -> None:
+    """Up to a megabyte CR ends its lines; beyond that it is one line, and a field."""
+    mail = HEAD.replace(b"\n", b"\r") + b"--b\r\r" + b"x" * size + b"\r--b--"
+    expected = [b"x" * size] if size <= 1_000_000 else [b""]
+    assert expected == seen(mail, 1000).bodies == seen(mail).bodies
+
+
+def test_the_line_of_an_mbox_is_skipped() -> None:
+    """However long it is."""
+    for line in (b"From a@b Sun", b"From " + b"x" * 100_000):
+        assert [b"body"] == seen(line + b"\nSubject: x\n\nbody", 1000).bodies
+    assert [b"From x"] == seen(b"From x").bodies
+
+
+def test_a_delimiter_may_have_blanks_but_not_without_end() -> None:
+    """As many as a line may have characters."""
+    for count, expected in ((900, [b"1", b"2"]), (3000, [b"1\n--b" + b" " * 3000 + b"\n\n2"])):
+        mail = HEAD + b"--b\n\n1\n--b" + b" " * count + b"\n\n2\n--b--"
+        assert expected == [body for _, _, body in bodies(mail)]
 
 
 @pytest.mark.parametrize(
@@ -197,9 +340,12 @@ def test_over_the_limit_of_depth_is_kept_whole() -> None:
         b"a:\n",
         b"\r",
         b"--" + b"b" * 500 + b"\n",
+        b"--x: y\n",
     ],
 )
 def test_time_is_linear(unit: bytes) -> None:
     """Traps of a megabyte end within the test's time-out."""
-    split(HEAD + unit * (1_000_000 // len(unit)), Limits(parts=10**9))
-    split(unit * (1_000_000 // len(unit)))
+    limits = Limits(parts=10**9)
+    seen(HEAD + unit * (1_000_000 // len(unit)), limits=limits)
+    seen(HEAD + unit * (1_000_000 // len(unit)), 1000, limits)
+    seen(unit * (1_000_000 // len(unit)), 1000)

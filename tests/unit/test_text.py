@@ -7,10 +7,9 @@ from email.utils import getaddresses
 
 import pytest
 
+from mdirclient.mail import take_apart
 from mdirclient.mail.charset import decode_charset
 from mdirclient.mail.parameters import parse_parameters
-from mdirclient.mail.part import describe_leaf, suggested_name, take_apart
-from mdirclient.mail.split import split
 from mdirclient.mail.text import decode_addresses, decode_text
 
 
@@ -128,7 +127,7 @@ def stdlib_addresses(text: str) -> list[str]:
 )
 def test_forged_authentication_results(line: bytes, name: str | None) -> None:
     """What an MTA's filter does not see as one is not believed."""
-    _, mail = take_apart(line + b"\nSubject: x\n\n")
+    mail = take_apart(line + b"\nSubject: x\n\n").fields
     names = [name for name, _ in mail.renamed(["mx.me"]) if "authentication" in name]
     assert ([name] if name else []) == names
 
@@ -136,7 +135,7 @@ def test_forged_authentication_results(line: bytes, name: str | None) -> None:
 def test_half_an_address_is_none() -> None:
     """A long list is cut between two addresses."""
     to = b", ".join(b"user%d@bank.com" % number for number in range(2000))
-    _, mail = take_apart(b"To: " + to + b"\n\n")
+    mail = take_apart(b"To: " + to + b"\n\n").fields
     ((_, value),) = mail.fields
     assert value.endswith("@bank.com")
     assert ("to",) == mail.truncated
@@ -145,7 +144,7 @@ def test_half_an_address_is_none() -> None:
 def test_structured_fields_of_a_part_are_not_decoded() -> None:
     """An encoded word cannot add a parameter."""
     raw = b'text/plain; name="=?utf-8?q?a=22=3B_charset=3D=22x?="'
-    part = describe_leaf(split(b"Content-Type: " + raw + b"\n\n").leaves[0], 1, 0, "")
+    (part,) = take_apart(b"Content-Type: " + raw + b"\n\n").parts
     assert (("content-type", raw.decode()),) == part.described
     assert 'a"; charset="x' == part.suggested_name
 
@@ -179,15 +178,35 @@ def test_structured_fields_of_a_part_are_not_decoded() -> None:
 def test_filename(raw: bytes, expected: str | None) -> None:
     """RFC 2231 and RFC 2047 forms, 8-bit names, and what cannot be read."""
     mail = b"Content-Disposition: " + raw + b"\n\n"
-    assert expected == suggested_name(split(mail).leaves[0].block)
+    assert expected == take_apart(mail).parts[0].suggested_name
 
 
 def test_name_of_the_content_type_is_second() -> None:
     """Old mailers have only that."""
     only = b"Content-Type: image/png; name=a.png\n\n"
     both = b"Content-Disposition: inline; filename=b.png\n" + only
-    assert "a.png" == suggested_name(split(only).leaves[0].block)
-    assert "b.png" == suggested_name(split(both).leaves[0].block)
+    assert "a.png" == take_apart(only).parts[0].suggested_name
+    assert "b.png" == take_apart(both).parts[0].suggested_name
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (b"Content-Description: Re: offer", "Re: offer.eml"),
+        (b"Content-Description: =?utf-8?q?=C3=A9t=C3=A9?=", "été.eml"),
+        (b"Content-Description: mail.EML", "mail.EML"),
+        (b"Content-Description: \nX: y", None),
+        (b"Content-Description: a\nContent-Disposition: inline; filename=b.eml", "b.eml"),
+    ],
+)
+def test_name_of_a_forwarded_mail(fields: bytes, expected: str | None) -> None:
+    """Its description comes last, and only there is it a name."""
+    mail = b"Content-Type: message/rfc822\n" + fields + b"\n\nA: b\n"
+    assert expected == take_apart(mail).parts[0].suggested_name
+    assert take_apart(mail.replace(b"message/rfc822", b"text/plain")).parts[0].suggested_name in (
+        None,
+        "b.eml",
+    )
 
 
 @pytest.mark.parametrize(
