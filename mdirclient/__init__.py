@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     )
     from mdirclient.header import Header
     from mdirclient.interfaces import Mdird, Mstore, Receiver, Subscription
+    from mdirclient.mail.compose import compose
+    from mdirclient.mail.limits import Limits
+    from mdirclient.mail.memory import Mail, take_apart
     from mdirclient.mail.stored import StoredMessage
     from mdirclient.mdird.tree import folder_id, make_folder
     from mdirclient.naming import safe_name
@@ -44,6 +47,8 @@ _HOMES = {
     "Finding": "folder",
     "Folder": "folder",
     "Header": "header",
+    "Limits": "mail.limits",
+    "Mail": "mail.memory",
     "Mdird": "interfaces",
     "Message": "folder",
     "Mstore": "interfaces",
@@ -57,6 +62,7 @@ _HOMES = {
     "StoredMessage": "mail.stored",
     "Subscription": "interfaces",
     "SyncReport": "sync",
+    "compose": "mail.compose",
     "connect": "connect",
     "errors": "",
     "folder_id": "mdird.tree",
@@ -64,6 +70,7 @@ _HOMES = {
     "open_store": "connect",
     "safe_name": "naming",
     "sync": "sync",
+    "take_apart": "mail.memory",
 }
 
 __all__ = [
@@ -75,6 +82,8 @@ __all__ = [
     "Finding",
     "Folder",
     "Header",
+    "Limits",
+    "Mail",
     "Mdird",
     "Message",
     "Mstore",
@@ -88,6 +97,7 @@ __all__ = [
     "StoredMessage",
     "Subscription",
     "SyncReport",
+    "compose",
     "connect",
     "errors",
     "folder_id",
@@ -95,6 +105,7 @@ __all__ = [
     "open_store",
     "safe_name",
     "sync",
+    "take_apart",
 ]
 
 __version__ = "0.1.0"

@@ -7,7 +7,9 @@
     │   ├── HeaderError                  a header: source and line
     │   ├── PartURLError                 the url of a part
     │   ├── FolderPathError              the name of a folder of the mdir
-    │   └── VersionFormatError           a `.version` that is no counter
+    │   ├── VersionFormatError           a `.version` that is no counter
+    │   ├── RecipeError                  how an original is made again, or the parts for it
+    │   └── ComposeError                 parts that make no correct mail
     ├── ReplyError                       mdird said no; `status` as in HTTP
     │   ├── TemporaryReplyError          500, 503: the same again may work
     │   └── PermanentReplyError          400, 401, 403, 413
@@ -114,6 +116,26 @@ class VersionFormatError(FormatError):
             f"write the number of the last change that you have, or remove the file (0: "
             f"everything is listed again)"
         )
+
+
+@_error
+class RecipeError(FormatError):
+    """A recipe that cannot be read, or parts that are not what it says."""
+
+    reason: str
+
+    def message(self) -> str:
+        return self.reason
+
+
+@_error
+class ComposeError(FormatError):
+    """Parts of which no correct mail can be made."""
+
+    reason: str
+
+    def message(self) -> str:
+        return f"this mail cannot be composed: {self.reason}"
 
 
 @_error

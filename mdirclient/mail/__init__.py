@@ -2,18 +2,7 @@
 
 from mdirclient.mail.decompose import Decomposed, Decomposer, Shelf
 from mdirclient.mail.limits import Limits
-from mdirclient.mail.memory import Mail, take_apart
 from mdirclient.mail.part import MailFields, Part
-from mdirclient.mail.split import Splitter
+from mdirclient.mail.split import Leaf, Splitter
 
-__all__ = [
-    "Decomposed",
-    "Decomposer",
-    "Limits",
-    "Mail",
-    "MailFields",
-    "Part",
-    "Shelf",
-    "Splitter",
-    "take_apart",
-]
+__all__ = ["Decomposed", "Decomposer", "Leaf", "Limits", "MailFields", "Part", "Shelf", "Splitter"]

@@ -34,22 +34,35 @@ _NO_CHARSETS: Final = frozenset(
 )
 
 
+def decode_strictly(data: bytes, charset: str) -> str | None:
+    """Decode bytes that are valid in a charset; None if they are not or it is unknown."""
+    try:
+        return data.decode(_codec(charset))
+    except (LookupError, ValueError):
+        return None
+
+
 def decode_charset(data: bytes, charset: str) -> str:
     """Decode bytes that are said to be in a charset; never fails, never a lone surrogate.
 
     A charset that is unknown gives way to `decode_raw`; so does one in which the bytes are
     not valid while they are valid UTF-8.
     """
-    name = charset.lower().partition("*")[0].strip()
     try:
-        # The codec's own name: Python knows each under many spellings.
-        name = codecs.lookup(_CHARSETS.get(name, name)).name
-        if name.replace("_", "-") in _NO_CHARSETS:
-            return decode_raw(data)
-        text = _decoded(data, name)
+        text = _decoded(data, _codec(charset))
     except (LookupError, ValueError):
         return decode_raw(data)
     return _SURROGATES.sub("\ufffd", text)
+
+
+def _codec(charset: str) -> str:
+    """The name of a charset's codec; LookupError if there is none, ValueError for odd names."""
+    name = charset.lower().partition("*")[0].strip()
+    # The codec's own name: Python knows each under many spellings.
+    name = codecs.lookup(_CHARSETS.get(name, name)).name
+    if name.replace("_", "-") in _NO_CHARSETS:
+        raise LookupError(name)
+    return name
 
 
 def _decoded(data: bytes, name: str) -> str:

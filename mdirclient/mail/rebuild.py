@@ -11,6 +11,7 @@ from typing import IO, Final
 
 import attrs
 
+from mdirclient.errors import RecipeError
 from mdirclient.header import Header
 from mdirclient.mail.base64 import encode_base64
 from mdirclient.mail.quoted_printable import encode_quoted
@@ -48,10 +49,6 @@ class EndRecord:
 
 
 Record = PartRecord | EndRecord | Segment
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be read, or parts that are not what it says."""
 
 
 def read_head(file: IO[bytes]) -> Header:

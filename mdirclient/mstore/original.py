@@ -8,9 +8,9 @@ from functools import partial
 from typing import IO
 
 from mdirclient import _fs
-from mdirclient.errors import DamagedMessageError, HeaderError
+from mdirclient.errors import DamagedMessageError, HeaderError, RecipeError
 from mdirclient.header import Header
-from mdirclient.mail.rebuild import RecipeError, read_head, read_records, rebuild
+from mdirclient.mail.rebuild import read_head, read_records, rebuild
 from mdirclient.mail.recipe import RECIPE
 
 

@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pathvalidate import is_valid_filename
 
-from mdirclient import Header, PartURL
+from mdirclient import Header, Limits, Mail, PartURL, take_apart
 from mdirclient.errors import HeaderError, PartURLError
-from mdirclient.mail import Decomposer, Limits, Mail, take_apart
+from mdirclient.mail import Decomposer
 from mdirclient.mail.memory import MemoryShelf
 from mdirclient.naming import fold, safe_name, suffix_key, with_suffix
 from mdirclient.url import is_usable_message_id

@@ -10,10 +10,11 @@ import quopri
 import attrs
 import pytest
 
-from mdirclient.mail import take_apart
+from mdirclient import take_apart
+from mdirclient.errors import RecipeError
 from mdirclient.mail.decompose import Decomposer
 from mdirclient.mail.memory import Mail, MemoryShelf
-from mdirclient.mail.rebuild import RecipeError, read_records, rebuild
+from mdirclient.mail.rebuild import read_records, rebuild
 
 BASE64 = b"Content-Transfer-Encoding: base64\n\n"
 QUOTED = b"Content-Transfer-Encoding: quoted-printable\n\n"

@@ -7,7 +7,7 @@ from email.utils import getaddresses
 
 import pytest
 
-from mdirclient.mail import take_apart
+from mdirclient import take_apart
 from mdirclient.mail.charset import decode_charset
 from mdirclient.mail.parameters import parse_parameters
 from mdirclient.mail.text import decode_addresses, decode_text
