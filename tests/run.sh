@@ -6,6 +6,10 @@ cd "$(dirname "$0")/.."
 .ci/venv test lint docs
 PATH=$PWD/.venv/bin:$PATH
 export PATH
+# libFuzzer where it installs; Hypothesis runs the same target anyway.
+python -c 'import atheris' 2>/dev/null ||
+    python -m pip --quiet --disable-pip-version-check install --only-binary :all: atheris ||
+    echo "atheris does not install here: no fuzzing by coverage" >&2
 
 ruff format --check --quiet .
 ruff check --quiet .

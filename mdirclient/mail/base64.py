@@ -139,9 +139,11 @@ class Base64Decoder:
             # Linear: what is tried in vain is no longer than what went well before.
             self._span = min(max(2 * count, 1), _MAX_TOGETHER)
             if count:
+                end = position + count * (length + len(ending))
                 self._odd = max(self._odd - count, 0)
-                self._note_lines(len(content), length, ending)
-                return content, position + count * (length + len(ending))
+                if not self._extend(len(content), length, ending):
+                    self._note_lines(len(content), length, ending, buffer[position:end])
+                return content, end
         return b"", newline + 1
 
     def _lines(self, lines: bytes) -> bytes:
@@ -175,9 +177,12 @@ class Base64Decoder:
         self._end_run()
         self._segments.append(Raw(size, data))
 
-    def _note_lines(self, size: int, length: int, newline: bytes) -> None:
-        """Whole lines of one length, all ended."""
-        if not self._extend(size, length, newline):
+    def _note_lines(self, size: int, length: int, newline: bytes, data: bytes) -> None:
+        """Whole lines of one length, all ended, that begin something new."""
+        if len(data) < _MIN_LINE:
+            self._odd += 1
+            self._note_raw(size, data)
+        else:
             self._end_run()
             self._run = Base64Lines(size, length, newline, is_ended=True)
 

@@ -17,11 +17,19 @@ import attrs
 MAX_FIELDS: Final = 5000
 MAX_FIELD_BYTES: Final = 1 << 16
 #: So much of a header block is in memory; beyond it only what tells the structure is kept.
-MAX_BLOCK_BYTES: Final = 1 << 20
+MAX_BLOCK_BYTES: Final = 1 << 18
+#: Blanks before a colon, and CRs before an LF, as many as a line may have characters.
+_MAX_BLANKS: Final = 998
 
 _STRUCTURAL: Final = frozenset(
     b"content-type content-transfer-encoding content-disposition content-id "
     b"content-description message-id".split()
+)
+
+
+# Each begins a line, or the text; CR ends lines only in mail that is never so large.
+_STRUCTURAL_LINE = re.compile(
+    rb"^(?:" + b"|".join(sorted(_STRUCTURAL)) + rb")[ \t]{0,998}:", re.IGNORECASE | re.MULTILINE
 )
 
 
@@ -67,6 +75,12 @@ class Block:
         """The raw value of the first field with this lower-case name, or None."""
         return self.first.get(name)
 
+    def structural(self) -> Block:
+        """Only the fields that say what a part is."""
+        fields = tuple(field for field in self.fields if field.sent_name.lower() in _STRUCTURAL)
+        first = {name: value for name, value in self.first.items() if name in _STRUCTURAL}
+        return Block(fields, first)
+
 
 @attrs.frozen
 class Lines:
@@ -88,6 +102,7 @@ class Lines:
 
 
 _NAME = rb"[!-9;-~]{1,998}"
+_BLANKS = rb"[ \t]{0,%d}" % _MAX_BLANKS
 
 
 @functools.cache
@@ -95,25 +110,14 @@ def lines_of(newline: bytes) -> Lines:
     """The patterns for one of the two line ends. Each takes linear time."""
     end = re.escape(newline)
     rest = rb"[^" + end + rb"]*"
+    field = _NAME + _BLANKS + rb":" + rest
+    folded = rb"[ \t]" + rest + end
     return Lines(
         newline,
-        re.compile(_NAME + rb"[ \t]*:"),
-        re.compile(
-            rb"(?:(?!--)" + _NAME + rb"[ \t]*:" + rest + end + rb"|[ \t]" + rest + end + rb")*"
-        ),
-        re.compile(
-            rb"("
-            + _NAME
-            + rb")([ \t]*):("
-            + rest
-            + rb"(?:"
-            + end
-            + rb"[ \t]"
-            + rest
-            + rb")*)"
-            + end
-        ),
-        re.compile(rb"\r*" + end),
+        re.compile(_NAME + _BLANKS + rb":"),
+        re.compile(rb"(?:(?!--)" + field + end + rb"|" + folded + rb")*"),
+        re.compile(rb"(%s)(%s):(%s(?:%s[ \t]%s)*)%s" % (_NAME, _BLANKS, rest, end, rest, end)),
+        re.compile(rb"\r{0,%d}" % _MAX_BLANKS + end),
     )
 
 
@@ -128,6 +132,7 @@ class BlockReader:
         self._lines = lines
         self._pieces: list[bytes] = []
         self._size = 0
+        self._known = 0  # of the pieces, what was looked at before
         self._kept: list[RawField] = []
         self._kept_bytes = 0
         self._more = False
@@ -150,36 +155,60 @@ class BlockReader:
         text = b"".join(self._pieces)
         if text and not text.endswith(self._lines.newline):
             text += self._lines.newline
-        fields = list(map(RawField._make, self._lines.field.findall(text)))
-        if self._kept or self._size > MAX_FIELD_BYTES or len(fields) > MAX_FIELDS:
-            for field in fields:
-                self._keep(field)
-            fields = self._kept
+        fields = self._kept
+        if fields or len(text) > MAX_FIELD_BYTES or text.count(b":") > MAX_FIELDS:
+            self._read(text, len(text))
+        else:
+            fields = list(map(RawField._make, self._lines.field.findall(text)))
         first = {field.sent_name.lower(): field.value for field in reversed(fields)}
         return Block(tuple(fields), first, self._more)
 
     def _compact(self) -> None:
         """Keep the fields that are whole; the last one may go on."""
         text = b"".join(self._pieces)
-        # Linear: of whole lines each begins or continues a field, so that nothing is tried twice.
-        whole = text.rfind(self._lines.newline) + 1
-        matches = list(self._lines.field.finditer(text, 0, whole))
-        for match in matches[:-1]:
-            self._keep(RawField._make(match.groups()))
-        rest = text[matches[-1].start() if matches else 0 :]
+        last = self._last_field(text)
+        self._read(text, last)
+        rest = text[last:]
         if len(rest) > 2 * MAX_FIELD_BYTES:
             newline = self._lines.newline
             is_whole = rest.endswith(newline)
             rest = rest[: 2 * MAX_FIELD_BYTES].rstrip(b"\r\n") + newline * is_whole
-        self._pieces, self._size = [rest], len(rest)
+        self._pieces = [rest]
+        self._size = self._known = len(rest)
+
+    def _last_field(self, text: bytes) -> int:
+        """Where the last field begins of which a whole line is there."""
+        newline = self._lines.newline
+        start = text.rfind(newline) + 1
+        while start:
+            start = text.rfind(newline, 0, start - 1) + 1
+            if text[start : start + 1] not in (b" ", b"\t"):
+                break
+            if start <= self._known:
+                return 0  # it was the last one before, and still goes on
+        return start
+
+    def _read(self, text: bytes, end: int) -> None:
+        """Keep what there is room for of a text of whole fields."""
+        position = 0
+        while self._has_room and (match := self._lines.field.match(text, position, end)):
+            self._keep(RawField._make(match.groups()))
+            position = match.end()
+        # Beyond that fields are not even counted.
+        self._more |= position < end
+        for found in _STRUCTURAL_LINE.finditer(text, position, end):
+            if match := self._lines.field.match(text, found.start(), end):
+                self._keep(RawField._make(match.groups()))
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._kept) < MAX_FIELDS and self._kept_bytes < MAX_BLOCK_BYTES
 
     def _keep(self, field: RawField) -> None:
         name = field.sent_name.lower()
-        is_needed = name in _STRUCTURAL and name not in self._structural
-        is_room = len(self._kept) < MAX_FIELDS and self._kept_bytes < MAX_BLOCK_BYTES
-        if not (is_needed or is_room):
-            self._more = True
+        if not self._has_room and name in self._structural:
             return
         self._structural.add(name)
+        field = field._replace(value=field.value[: MAX_FIELD_BYTES + 1])
         self._kept_bytes += len(name) + len(field.value)
-        self._kept.append(field._replace(value=field.value[: MAX_FIELD_BYTES + 1]))
+        self._kept.append(field)

@@ -59,7 +59,7 @@ def _codec(charset: str) -> str:
     """The name of a charset's codec; LookupError if there is none, ValueError for odd names."""
     name = charset.lower().partition("*")[0].strip()
     # The codec's own name: Python knows each under many spellings.
-    name = codecs.lookup(_CHARSETS.get(name, name)).name
+    name = codecs.lookup(_CHARSETS.get(name, name).replace("cp-", "cp")).name
     if name.replace("_", "-") in _NO_CHARSETS:
         raise LookupError(name)
     return name

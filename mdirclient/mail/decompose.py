@@ -58,7 +58,7 @@ class Shelf(Protocol):
         ...
 
     def open_part(self, number: int) -> IO[bytes]:
-        """A content that is whole."""
+        """A content that is whole; FileNotFoundError if there is none."""
         ...
 
     def take_records(self) -> IO[bytes]:
@@ -97,6 +97,7 @@ class Decomposer:
         self._mail = MailFields((), (), None)
         self._parts: list[Part] = []
         self._header_bytes = 0
+        self._copied_bytes = 0  # of those, what stands in the header of each part
         self._content: _Content | None = None
         self._kept_whole: str | None = None
 
@@ -123,13 +124,13 @@ class Decomposer:
                     self._record(self._recipe.between(event.data))
             elif isinstance(event, MailBegin):
                 self._mail = describe(event.block, self._limits)
-            elif isinstance(event, OverLimit):
-                self._begin_whole(event.limit)
             elif not self._kept_whole:
                 self._handle_part(event)
 
-    def _handle_part(self, event: PartBegin | PartEnd | PartVoid) -> None:
-        if isinstance(event, PartBegin):
+    def _handle_part(self, event: PartBegin | PartEnd | PartVoid | OverLimit) -> None:
+        if isinstance(event, OverLimit):
+            self._begin_whole(event.limit)
+        elif isinstance(event, PartBegin):
             self._begin(event.leaf)
         elif isinstance(event, PartEnd):
             size, sha256 = self._end()
@@ -184,8 +185,9 @@ class Decomposer:
 
     def _is_over(self, part: Part) -> bool:
         """Whether the headers of all parts so far, as they are written, are over their limit."""
-        own = Header([*self._mail.fields, *part.own_fields()])
-        self._header_bytes += len(own.to_bytes())
+        if not self._copied_bytes:
+            self._copied_bytes = len(Header(self._mail.fields).to_bytes())
+        self._header_bytes += self._copied_bytes + len(Header(part.own_fields()).to_bytes())
         return self._header_bytes > self._limits.header_bytes
 
     def _begin_whole(self, limit: str) -> None:

@@ -9,9 +9,9 @@ import attrs
 class Limits:
     """Limits of taking a mail apart (docs: formats/mail).
 
-    A mail over one of the first four is kept whole, as one part `message/rfc822`, and says so in
-    `kept-whole`. What is over the last two is cut, and named in `truncated`. Nothing is ever
-    refused for being odd.
+    A mail over `parts`, `depth`, `boundary` or `header_bytes` is kept whole, as one part
+    `message/rfc822`, and says so in `kept-whole`. What is over `field_bytes` or `fields_bytes` is
+    cut, and named in `truncated`. Nothing is ever refused for being odd.
 
     Attributes:
         parts: leaf parts of a mail.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from typing import IO
 
 import attrs
 
+from mdirclient.errors import RecipeError
 from mdirclient.mail.decompose import Decomposer
 from mdirclient.mail.limits import DEFAULT, Limits
 from mdirclient.mail.part import MailFields, Part
@@ -22,6 +24,7 @@ class Mail:
         parts: at least one, in the order of the mail.
         contents: of the parts, with the transfer encoding undone.
         records: how the original is made of them, compressed.
+        sha256: of the original, hexadecimal.
         kept_whole: which limit it is over, so that its one part is all of it, or None.
     """
 
@@ -29,6 +32,7 @@ class Mail:
     parts: tuple[Part, ...]
     contents: tuple[bytes, ...] = attrs.field(repr=False)
     records: bytes = attrs.field(repr=False)
+    sha256: str
     kept_whole: str | None = None
 
     def original(self) -> bytes:
@@ -37,7 +41,10 @@ class Mail:
         Raises:
             RecipeError: contents or records are not those of the mail.
         """
-        return b"".join(rebuild(read_records(io.BytesIO(self.records)), self._open_part))
+        data = b"".join(rebuild(read_records(io.BytesIO(self.records)), self._open_part))
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise RecipeError("the rebuilt mail is not the original")
+        return data
 
     def _open_part(self, number: int) -> IO[bytes]:
         if not 1 <= number <= len(self.contents):
@@ -55,7 +62,7 @@ def take_apart(message: bytes, limits: Limits = DEFAULT) -> Mail:
     shelf = MemoryShelf()
     decomposer = Decomposer(shelf, limits)
     decomposer.feed(message)
-    return shelf.mail(decomposer)
+    return shelf.mail(decomposer, hashlib.sha256(message).hexdigest())
 
 
 class MemoryShelf:
@@ -66,11 +73,12 @@ class MemoryShelf:
         self._last: list[bytes] = []
         self._records: list[bytes] = []
 
-    def mail(self, decomposer: Decomposer) -> Mail:
-        """Close the decomposer that filled this; what is here is the mail."""
+    def mail(self, decomposer: Decomposer, sha256: str) -> Mail:
+        """Close the decomposer that filled this; what is here is the mail of this SHA-256."""
         found = decomposer.close()
         contents = tuple(b"".join(self._contents[part.number]) for part in found.parts)
-        return Mail(found.mail, found.parts, contents, b"".join(self._records), found.kept_whole)
+        records = b"".join(self._records)
+        return Mail(found.mail, found.parts, contents, records, sha256, found.kept_whole)
 
     def begin(self, number: int) -> None:
         """See `Shelf`."""
@@ -97,6 +105,8 @@ class MemoryShelf:
 
     def open_part(self, number: int) -> IO[bytes]:
         """See `Shelf`."""
+        if number not in self._contents:
+            raise FileNotFoundError(number)
         return io.BytesIO(b"".join(self._contents[number]))
 
     def take_records(self) -> IO[bytes]:

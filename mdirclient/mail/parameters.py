@@ -72,8 +72,8 @@ def _collected(text: str) -> tuple[dict[str, str], dict[str, dict[int, tuple[str
         if sectioned and (sectioned[2] or sectioned[3]):
             numbered = sections.setdefault(sectioned[1], {})
             numbered.setdefault(int(sectioned[2] or 0), (content, bool(sectioned[3])))
-        else:
-            plain.setdefault(name, content)
+        elif not plain.get(name):
+            plain[name] = content
     return plain, sections
 
 

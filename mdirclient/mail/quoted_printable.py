@@ -9,7 +9,6 @@ from __future__ import annotations
 import binascii
 import functools
 import re
-from collections.abc import Iterator
 from typing import Final
 
 import attrs
@@ -25,15 +24,14 @@ _NO_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]{0,%d}(?:\r\n|\n|\r)|\Z)" % _
 #: What may go on after a cut within a line.
 _UNFINISHED = re.compile(rb"=(?:[0-9A-Fa-f]?|[ \t]{0,%d}\r?)\Z" % _MAX_BLANKS)
 _ESCAPE = re.compile(rb"=([0-9A-Fa-f]{2})")
-_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 _AT_END = rb"[ \t](?=\r?(?:\n|\Z))"
 _BLANK_AT_END = re.compile(_AT_END)
 #: Escaped by every mailer: controls but blanks and line ends, `=`, DEL and what is not ASCII.
 _PLAIN: Final = bytes({*range(32, 127), *b"\t\n\r"} - {*b"="})
 _ALWAYS: Final = frozenset(range(256)) - frozenset(_PLAIN)
 _BLANK: Final = 32
-#: Lines of a block are noted one by one only where at most every so many are odd.
-_FEW: Final = 4
+#: More odd lines than this in a block, and it is kept as it is.
+_FEW: Final = 16
 
 
 class QuotedPrintableDecoder:
@@ -143,42 +141,45 @@ def _lines_of(text: bytes, content: bytes, style: _Style) -> QuotedLines | None:
 
 
 def _each_line(text: bytes, style: _Style) -> list[Segment]:
-    """The same, line by line; nothing if too many of them cannot be."""
-    groups: list[tuple[bool, list[bytes]]] = []
-    odd = 0
-    lines = list(_hard_lines(text))
-    for line in lines:
-        is_regular = _lines_of(line, decode_quoted(line), style) is not None
-        odd += not is_regular
-        if not groups or groups[-1][0] != is_regular:
-            groups.append((is_regular, []))
-        groups[-1][1].append(line)
-    if odd * _FEW > len(lines):
-        return []
+    """The same, but for lines that cannot be; nothing if they are too many.
+
+    Linear: odd lines are found by halving, and only a few of them.
+    """
     segments: list[Segment] = []
-    for is_regular, members in groups:
-        group = b"".join(members)
-        content = decode_quoted(group)
-        segment = _lines_of(group, content, style) if is_regular else None
-        segments.append(segment or Raw(len(content), group))
+    odd = 0
+    todo = [text]
+    while todo:
+        piece = todo.pop()
+        content = decode_quoted(piece)
+        lines = _lines_of(piece, content, style)
+        middle = 0 if lines else _hard_line_end(piece, len(piece) // 2)
+        if middle:
+            todo += [piece[middle:], piece[:middle]]
+            continue
+        odd += not lines
+        if odd > _FEW:
+            return []
+        segments.append(lines or Raw(len(content), piece))
     return segments
 
 
-def _hard_lines(text: bytes) -> Iterator[bytes]:
-    """The lines that hard line breaks end, with those."""
-    pieces: list[bytes] = []
-    for match in _LINE.finditer(text):
-        line = match[0]
-        pieces.append(line)
-        if not line.rstrip(b"\r\n").rstrip(b" \t").endswith(b"="):
-            yield b"".join(pieces)
-            pieces.clear()
-    if pieces:
-        yield b"".join(pieces)
+def _hard_line_end(text: bytes, middle: int) -> int:
+    """Where a line ends that no soft line break ends, near the middle; 0 if there is one line."""
+    for find, start in ((bytes.find, middle), (bytes.rfind, 0)):
+        end = find(text, b"\n", start, len(text) - 1 if start else middle)
+        while end >= 0:
+            if not text[max(end - _MAX_BLANKS - 2, 0) : end].rstrip(b"\r \t").endswith(b"="):
+                return end + 1
+            end = text.find(b"\n", end + 1, -1) if start else text.rfind(b"\n", 0, end)
+    return 0
 
 
 def encode_quoted(content: bytes, lines: QuotedLines) -> bytes:
-    """Encode content as it was; the inverse of `QuotedPrintableDecoder`."""
+    """Encode content as it was; the inverse of `QuotedPrintableDecoder`.
+
+    Raises:
+        ValueError: there are more line breaks than text.
+    """
     pattern = _escaped(lines.extra, lines.bare)
     if lines.is_lower:
         text = pattern.sub(lambda match: b"=" + match[0].hex("=").encode(), content)
@@ -190,6 +191,8 @@ def encode_quoted(content: bytes, lines: QuotedLines) -> bytes:
     for length in lines.breaks:
         pieces.append(text[position : position + length])
         position += length
+    if position > len(text):
+        raise ValueError("a line break after the end of the text")
     pieces.append(text[position:])
     return (b"=" + lines.newline).join(pieces)
 
@@ -199,4 +202,6 @@ def _escaped(extra: bytes, bare: bytes) -> re.Pattern[bytes]:
     """What is escaped, in runs; and a blank at the end of a line."""
     members = sorted((_ALWAYS | {*extra}) - {*bare})
     pattern = b"[" + b"".join(b"\\x%02x" % byte for byte in members) + b"]+"
+    if not members:
+        pattern = b"(?!)"
     return re.compile(pattern if _BLANK in bare else pattern + b"|" + _AT_END)

@@ -19,7 +19,7 @@ from mdirclient.mail.recipe import FORMAT, MAX_RAW
 from mdirclient.mail.segment import EOLS, Base64Lines, QuotedLines, Raw, Same, Segment, unpack
 
 _MAX_LINE: Final = 2000
-_MAX_HEAD: Final = 1 << 16
+_MAX_HEAD: Final = 1 << 14
 _CHUNK: Final = 1 << 18
 _NUMBER = rb"([0-9]{1,18})"
 _PART = re.compile(rb"part ([1-9][0-9]{0,8})\n")
@@ -58,12 +58,12 @@ def read_head(file: IO[bytes]) -> Header:
         RecipeError: cut off, or of another format.
         HeaderError: not a header.
     """
-    lines = []
+    text = b""
     while (line := file.readline(_MAX_HEAD)) != b"\n":
-        if not line.endswith(b"\n"):
+        text += line
+        if not line.endswith(b"\n") or len(text) > _MAX_HEAD:
             raise RecipeError("its header is cut off")
-        lines.append(line)
-    head = Header.parse(b"".join(lines))
+    head = Header.parse(text)
     if head.get("recipe") != FORMAT:
         raise RecipeError(f"format {head.get('recipe')}, this version reads {FORMAT}")
     return head
@@ -97,7 +97,10 @@ def _record(line: bytes, file: gzip.GzipFile) -> Record:
         if length % 4 == 0:
             return Base64Lines(int(match[1]), length, EOLS[match[3]], match[4] == b"ended")
     if (match := _QUOTED.fullmatch(line)) and int(match[1]) <= MAX_RAW:
-        breaks = unpack(_bytes(file, int(match[6])))
+        try:
+            breaks = unpack(_bytes(file, int(match[6])))
+        except ValueError as error:
+            raise RecipeError(f"line breaks of quoted-printable: {error}") from error
         extra, bare = (bytes.fromhex(match[group].decode()) for group in (4, 5))
         is_lower = match[3] == b"lower"
         return QuotedLines(int(match[1]), EOLS[match[2]], is_lower, extra, bare, breaks)
@@ -124,9 +127,13 @@ def rebuild(records: Iterator[Record], open_part: Callable[[int], IO[bytes]]) ->
         RecipeError: see `read_records`; also: a part is missing or is not what was stored.
     """
     part: _PartReader | None = None
+    last = 0
     try:
         for record in records:
             if isinstance(record, PartRecord):
+                if part or record.number != last + 1:
+                    raise RecipeError(f"part {record.number} after part {last}")
+                last = record.number
                 part = _PartReader(record.number, open_part)
             elif isinstance(record, EndRecord):
                 if part is None:
@@ -140,7 +147,7 @@ def rebuild(records: Iterator[Record], open_part: Callable[[int], IO[bytes]]) ->
             else:
                 yield from part.made(record)
         if part:
-            raise RecipeError(f"part {part.number} has no end")
+            raise RecipeError(f"part {last} has no end")
     finally:
         if part:
             part.close()
@@ -170,7 +177,10 @@ class _PartReader:
         elif isinstance(segment, Base64Lines):
             yield from encode_base64(content, segment)
         elif isinstance(segment, QuotedLines):
-            yield encode_quoted(b"".join(content), segment)
+            try:
+                yield encode_quoted(b"".join(content), segment)
+            except ValueError as error:
+                raise RecipeError(f"part {self.number}: {error}") from error
         else:
             for _ in content:
                 pass

@@ -105,6 +105,7 @@ class QuotedLines:
 Segment = Same | Raw | Base64Lines | QuotedLines
 
 EOL_NAMES = {b"\r\n": b"crlf", b"\n": b"lf"}
+_MAX_BITS = 35
 EOLS = {name: newline for newline, name in EOL_NAMES.items()}
 
 
@@ -120,7 +121,11 @@ def pack(numbers: tuple[int, ...]) -> bytes:
 
 
 def unpack(packed: bytes) -> tuple[int, ...]:
-    """The inverse of `pack`; what is cut off is left out."""
+    """The inverse of `pack`.
+
+    Raises:
+        ValueError: a number is cut off, or takes more than five bytes.
+    """
     numbers, number, shift = [], 0, 0
     for byte in packed:
         number |= (byte & 0x7F) << shift
@@ -128,4 +133,8 @@ def unpack(packed: bytes) -> tuple[int, ...]:
         if byte < 0x80:
             numbers.append(number)
             number = shift = 0
+        elif shift >= _MAX_BITS:
+            raise ValueError("a number is too large")
+    if shift:
+        raise ValueError("a number is cut off")
     return tuple(numbers)

@@ -6,7 +6,8 @@ multiparts with the same boundary the inner one is meant. CR alone ends lines on
 without any LF: elsewhere no MTA and no scanner would see a line there.
 
 The data of `Between` and `PartContent` together is the mail, byte for byte. What is in memory is
-bounded by the chunk, the depth, and the constants here and in `block`, not by the mail.
+bounded by the chunk, the depth, and the constants here and in `block`, not by the mail: some
+2 MiB, and the fields that tell the structure of each multipart that is open.
 """
 
 from __future__ import annotations
@@ -186,6 +187,7 @@ class Splitter:
         except _OverLimitError as error:
             self._events.append(OverLimit(error.limit))
             self._stack.clear()
+            self._levels.clear()
             self._state = _REST
             self._give(len(self._buffer))
         return self._taken()
@@ -283,11 +285,17 @@ class Splitter:
             self._events.append(MailBegin(block))
         media_type = parse_media_type(block.get(b"content-type"), self._default_type)
         encoding = parse_encoding(block.get(b"content-transfer-encoding"))
-        within = tuple(multipart.leaf.media_type for multipart in self._stack)
+        outer = self._stack[-1].leaf if self._stack else None
+        within = (*outer.within, outer.media_type) if outer else ()
         leaf = Leaf(block, self._section, within, media_type, encoding)
         self._state = _BODY
         self._is_line_start = True
-        if not media_type.startswith("multipart/") or not (boundary := self._boundary(block)):
+        boundary = b""
+        if media_type.startswith("multipart/"):
+            # A multipart is not encoded, whatever it says (RFC 2045 §6.4).
+            leaf = attrs.evolve(leaf, encoding="binary")
+            boundary = self._boundary(block)
+        if not boundary:
             self._begin_part(leaf)
             self._kind = _PART
             if not self._stack:
@@ -298,8 +306,8 @@ class Splitter:
             raise _OverLimitError(limit)
         self._check_parts()
         self._levels.setdefault(boundary, []).append(len(self._stack))
-        # A multipart is not encoded, whatever it says (RFC 2045 §6.4).
-        self._stack.append(_Multipart(boundary, attrs.evolve(leaf, encoding="binary")))
+        # Many can be open: of their fields only those that are needed are in memory.
+        self._stack.append(_Multipart(boundary, attrs.evolve(leaf, block=block.structural())))
         self._kind = _HELD
         return True
 
@@ -380,13 +388,12 @@ class Splitter:
             self._resolve(self._pop().leaf)
             self._state = _BODY if self._stack else _REST
             return True
-        if not multipart.has_parts:
-            self._give(before)
+        self._give(before)
+        if multipart.has_parts:
+            self._close_above(level)
+        else:
             self._void()
             multipart.has_parts = True
-        else:
-            self._give(before)
-            self._close_above(level)
         self._kind = _BETWEEN
         if is_final:
             self._pop()

@@ -23,8 +23,10 @@ _OUTSIDE = re.compile(
 )
 _IN_COMMENT = re.compile(rf"{_ADDRESS_WORD}|\\.|[()]", re.DOTALL)
 _NO_NAME_BEFORE = re.compile(r"[ \t]*[@.]")
-_DELIMITERS = ("", " ", "\t", "(", ")", '"', "<", ">", ",", ";", ":")
+_DELIMITERS = ("", " ", "\t", "'", "(", ")", '"', "<", ">", ",", ";", ":")
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."\x00-\x1f\x7f]')
+# A line end within a name would be one for whoever reads the addresses.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 _TO_QUOTE = re.compile(r'(["\\])')
 _TO_QUOTE_IN_COMMENT = re.compile(r"([()\\])")
 
@@ -81,6 +83,7 @@ def _is_delimited(text: str, match: re.Match[str], *, follows_word: bool) -> boo
 
 def _quoted(text: str, comment_depth: int) -> str:
     """A decoded display name or comment, so that it stays one."""
+    text = _CONTROLS.sub(" ", text)
     if comment_depth:
         return _TO_QUOTE_IN_COMMENT.sub(r"\\\1", text)
     if _SPECIALS.search(text) or text != text.strip():
@@ -93,7 +96,7 @@ def _decode_quoted(token: str) -> str:
     if "=?" not in token or "\\=?" in token:
         return token
     return "".join(
-        _TO_QUOTE.sub(r"\\\1", piece) if is_decoded else piece
+        _TO_QUOTE.sub(r"\\\1", _CONTROLS.sub(" ", piece)) if is_decoded else piece
         for piece, is_decoded in _pieces(token)
     )
 

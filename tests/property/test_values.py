@@ -164,7 +164,11 @@ BODIES = (
 @example(b"", [])
 def test_any_bytes_split_and_rebuild_exactly(mail: bytes, cuts: list[int]) -> None:
     """However they are cut: the same parts, at least one, and every byte comes back."""
-    for limits in (Limits(), Limits(parts=2, depth=2, boundary=1, header_bytes=300)):
+    for limits in (
+        Limits(),
+        Limits(parts=2, header_bytes=200),
+        Limits(parts=2, depth=2, boundary=1, header_bytes=300),
+    ):
         whole = take_apart(mail, limits)
         assert mail == whole.original()
         assert list(range(1, len(whole.parts) + 1)) == [part.number for part in whole.parts]
@@ -188,7 +192,7 @@ def in_pieces(mail: bytes, cuts: list[int], limits: Limits) -> Mail:
         decomposer.feed(mail[position : position + cut])
         position += cut
     decomposer.feed(mail[position:])
-    return shelf.mail(decomposer)
+    return shelf.mail(decomposer, hashlib.sha256(mail).hexdigest())
 
 
 @given(st.sampled_from(["base64", "quoted-printable"]), BODIES, st.lists(st.integers(0, 50)))

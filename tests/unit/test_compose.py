@@ -53,8 +53,18 @@ def test_text_html_picture_and_attachments() -> None:
     )
     assert [
         ("1.1", ("multipart/mixed", "multipart/alternative"), "text/plain", None),
-        ("1.2.1", ("multipart/mixed", "multipart/alternative", "multipart/related"), "text/html", None),
-        ("1.2.2", ("multipart/mixed", "multipart/alternative", "multipart/related"), "image/png", None),
+        (
+            "1.2.1",
+            ("multipart/mixed", "multipart/alternative", "multipart/related"),
+            "text/html",
+            None,
+        ),
+        (
+            "1.2.2",
+            ("multipart/mixed", "multipart/alternative", "multipart/related"),
+            "image/png",
+            None,
+        ),
         ("2", ("multipart/mixed",), "text/csv", "Été 🐇.csv"),
         ("3", ("multipart/mixed",), "application/pdf", "é" * 90 + ".pdf"),
     ] == [(part.section, part.within, part.media_type, part.suggested_name) for part in mail.parts]
@@ -183,10 +193,13 @@ def test_what_makes_no_mail(parts: list[tuple[list[tuple[str, str]], bytes]]) ->
 
 
 VALUES = st.text(
-    st.sampled_from(list("ab é漢🐇=?_utf-8qB<>@,:;\"'()\\[]%*\r\n\t\0\x0b\x85\u2028\x7f. ")), max_size=120
+    st.sampled_from(list("ab é漢🐇=?_utf-8qB<>@,:;\"'()\\[]%*\r\n\t\0\x0b\x85\u2028\x7f. ")),
+    max_size=120,
 ) | st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 FIELDS = st.lists(
-    st.tuples(st.sampled_from("subject comments x-a list-id references user-agent".split()), VALUES),
+    st.tuples(
+        st.sampled_from("subject comments x-a list-id references user-agent".split()), VALUES
+    ),
     max_size=5,
 )
 

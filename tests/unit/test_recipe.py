@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import io
 import quopri
 
@@ -14,8 +15,9 @@ from mdirclient import take_apart
 from mdirclient.errors import RecipeError
 from mdirclient.mail.decompose import Decomposer
 from mdirclient.mail.memory import Mail, MemoryShelf
-from mdirclient.mail.rebuild import read_records, rebuild
+from mdirclient.mail.rebuild import read_head, read_records, rebuild
 
+BODY_SHA256 = hashlib.sha256(b"body\n").hexdigest().encode()
 BASE64 = b"Content-Transfer-Encoding: base64\n\n"
 QUOTED = b"Content-Transfer-Encoding: quoted-printable\n\n"
 
@@ -26,7 +28,7 @@ def fed(mail: bytes, step: int) -> Mail:
     decomposer = Decomposer(shelf)
     for at in range(0, len(mail), step):
         decomposer.feed(mail[at : at + step])
-    return shelf.mail(decomposer)
+    return shelf.mail(decomposer, hashlib.sha256(mail).hexdigest())
 
 
 def check(mail: bytes) -> Mail:
@@ -103,6 +105,15 @@ def test_odd_base64_comes_back(body: bytes, place: str) -> None:
     mail = check(BASE64 + before + body + after)
     assert mail.contents[0].startswith(b"ABCDEF" * bool(before))
     assert len(mail.records) < 500
+
+
+@pytest.mark.parametrize(
+    "body", [bytes(range(256)), bytes(range(256)) * 300, bytes(range(255, -1, -1)) + b" \n"]
+)
+def test_binary_that_is_called_text_comes_back(body: bytes) -> None:
+    """Every byte there is, none of them escaped."""
+    check(QUOTED + body)
+    check(BASE64 + body)
 
 
 def test_one_odd_line_costs_one_line() -> None:
@@ -252,6 +263,11 @@ def test_other_contents_are_an_error(contents: tuple[bytes, ...]) -> None:
         b"part 1\nquoted 99999999 crlf upper + - 0\n\n",
         b"part 1\nquoted 5 crlf upper + - 2\n\x05\n",
         b"x" * 5000,
+        b"part 1\nsame 5\npart 1\nsame 5\nend 5 " + BODY_SHA256 + b"\n",
+        b"part 1\nsame 5\nend 5 " + BODY_SHA256 + b"\npart 1\n",
+        b"part 1\nquoted 5 lf upper + - 2\n\x7f\x7f\n",
+        b"part 1\nquoted 5 lf upper + - 200000\n" + b"\xff" * 200_000 + b"\n",
+        b"part 1\nquoted 5 lf upper + -" + bytes(range(256)).hex().encode() + b" 1\n\x80\n",
     ],
 )
 def test_nonsense_is_an_error(records: bytes) -> None:
@@ -263,7 +279,18 @@ def test_nonsense_is_an_error(records: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", [b"QQ==", b"QQ==\n", b"QUJD", b"=", b"\n", b"Q", b"QUJDRA=\n", b"QUJD\n!!!!\n"]
+    "unit",
+    [
+        b"QQ==",
+        b"QQ==\n",
+        b"QUJD",
+        b"=",
+        b"\n",
+        b"Q",
+        b"QUJDRA=\n",
+        b"QUJD\n!!!!\n",
+        b"a\n" * 999 + b"= \n",
+    ],
 )
 @pytest.mark.parametrize("head", [BASE64, QUOTED])
 def test_decoding_takes_linear_time(unit: bytes, head: bytes) -> None:
@@ -278,3 +305,11 @@ def test_a_bomb_is_read_in_pieces() -> None:
     assert 262144 == len(next(rebuild(records, lambda _: io.BytesIO())))
     with pytest.raises(RecipeError):
         next(records)
+
+
+def test_a_head_without_end_is_an_error() -> None:
+    """It is not read to its end."""
+    lines = io.BytesIO(b"a: b\n" * 1_000_000)
+    with pytest.raises(RecipeError):
+        read_head(lines)
+    assert lines.tell() < 100_000

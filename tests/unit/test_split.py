@@ -294,6 +294,32 @@ def test_a_line_of_any_length_that_is_no_field() -> None:
     assert [b" " + mail] == seen(b" " + mail, 1000).bodies
 
 
+@pytest.mark.parametrize(
+    "mail",
+    [
+        b"X: " + b"a" * 1_500_000 + b"\nSubject: hi\nFrom: a@b\n\nbody",
+        b"A: b\nSubject" + b" " * 20_000 + b": x\n\nbody",
+        b"A: b\nSubject" + b" " * 900 + b": x\n\nbody",
+        b"A: b\n" + b"n" * 998 + b" " * 16_000 + b": x\n\nbody",
+        b"Subject: x\n" + b"\r" * 20_000 + b"\nbody",
+        b"Subject: x\n" + b"\r" * 990 + b"\nbody",
+        b"Subject: x\n" + b" " * 50_000 + b"\n\nbody",
+        b"Subject: x\n--b" + b" " * 50_000 + b"\n\nbody",
+    ],
+)
+def test_long_lines_of_a_header_are_the_same_in_any_chunks(mail: bytes) -> None:
+    """Whether a line is a field is told by its beginning."""
+    whole = seen(mail)
+    for step in (64, 1000, 16_384, 65_536):
+        assert whole == seen(mail, step)
+
+
+def test_a_huge_field_hides_no_other() -> None:
+    """It is cut, and the next are there."""
+    mail = b"X: " + b"a" * 1_500_000 + b"\nSubject: hi\nFrom: a@b\n\nbody"
+    assert ["x", "subject", "from"] == [field.name for field in seen(mail).block.fields]
+
+
 def test_a_header_block_of_any_length() -> None:
     """What tells the structure is found behind megabytes of other fields."""
     junk = b"".join(b"X-%d: %s\n" % (number, b"x" * 900) for number in range(6000))

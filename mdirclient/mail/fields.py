@@ -1,0 +1,252 @@
+"""The fields of a new mail: checked, written, and read again. Pure.
+
+Sources: RFC 5322 §2.2.3 (folding), §3.4 (addresses), §3.6 (fields), RFC 2047, RFC 3490 (IDNA).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from email import header as encoded
+from email import policy
+from email.headerregistry import Address, Group
+from email.utils import format_datetime, getaddresses, parsedate_to_datetime
+from typing import Final
+
+import attrs
+
+from mdirclient.errors import ComposeError
+from mdirclient.header import OWN_FIELDS, Header
+from mdirclient.mail.block import Block
+from mdirclient.mail.part import ADDRESS_FIELDS
+from mdirclient.mail.split import Event, MailBegin
+from mdirclient.mail.text import decode_text, unfold
+
+#: Not copied: whom nobody else shall see, what is made anew, what was said on the way, and
+#: signatures of another mail.
+_LEFT_OUT: Final = frozenset(
+    "bcc mime-version date message-id return-path delivered-to x-original-to dkim-signature "
+    "domainkey-signature".split()
+)
+_LEFT_OUT_FAMILIES: Final = ("content-", "resent-", "arc-")
+#: RFC 5322 §3.6: these stand once. Of those that name people all are joined.
+_ONCE: Final = frozenset("subject in-reply-to references sender".split())
+_JOINED: Final = frozenset("from to cc reply-to".split())
+_IDS: Final = frozenset("in-reply-to references message-id".split())
+_MAX_LINE: Final = 78
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_WORD = re.compile(r" *[^ ]+")
+_ATOM = r"[!#$%&'*+\-/=?^_`{|}~0-9A-Za-z]+"
+_DOT_ATOM = rf"{_ATOM}(?:\.{_ATOM})*"
+#: A message-id or Content-ID without its angle brackets (RFC 5322 §3.6.4).
+MESSAGE_ID = re.compile(rf"{_DOT_ATOM}@(?:{_DOT_ATOM}|\[[!-Z^-~]*\])")
+_ID = re.compile(r"<([^<>\s]+)>")
+_PHRASE = re.compile(rf"{_ATOM}(?: {_ATOM})*")
+_DOMAIN = re.compile(r"(?!-)[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*|\[[!-Z^-~]+\]")
+_TO_QUOTE = re.compile(r'(["\\])')
+_CAPITALS: Final = {"id": "ID", "mime": "MIME"}
+_MAX_ADDRESSES: Final = 1 << 16
+
+
+@attrs.frozen
+class Field:
+    """A field on its way into the mail.
+
+    Attributes:
+        name: lower-case.
+        value: in Unicode on one line; of addresses and ids as it is written.
+        pieces: between which it is folded, if it must not be encoded.
+    """
+
+    name: str
+    value: str
+    pieces: tuple[str, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """The field, folded, with its line end."""
+        name = "-".join(_CAPITALS.get(word) or word.capitalize() for word in self.name.split("-"))
+        pieces = self.pieces or tuple(_WORD.findall(f" {self.value}"))
+        is_long = max(map(len, pieces)) > _MAX_LINE
+        if not self.pieces and (not self.value.isascii() or "=?" in self.value or is_long):
+            text = encoded.Header(self.value, "utf-8", header_name=self.name).encode(linesep="\r\n")
+            return f"{name}: {text}\r\n".encode("ascii")
+        lines = [f"{name}:"]
+        for piece in pieces:
+            if len(lines[-1]) + len(piece) > _MAX_LINE and lines[-1][-1] != ":":
+                lines.append("")
+            lines[-1] += piece
+        return "\r\n".join(lines).encode("ascii") + b"\r\n"
+
+
+def one_line(value: str) -> str:
+    """A value without line ends and other controls."""
+    return _CONTROLS.sub(" ", value).strip()
+
+
+def fields_of(header: Header, date: datetime, message_id: str) -> list[Field]:
+    """The fields of a mail, from the header of its first part.
+
+    Raises:
+        ComposeError: names the field that is missing or cannot be written.
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in header:
+        is_left_out = name in OWN_FIELDS or name in _LEFT_OUT
+        if not is_left_out and not name.startswith(_LEFT_OUT_FAMILIES) and one_line(value):
+            values.setdefault(name, []).append(one_line(value))
+    fields = [field for name, found in values.items() for field in _fields(name, found)]
+    _check_authors({field.name: field for field in fields})
+    fields.append(Field("date", _date(header.get("date"), date)))
+    given = one_line(header.get("message-id") or "").strip("<>")
+    chosen = given if MESSAGE_ID.fullmatch(given) else message_id
+    if not MESSAGE_ID.fullmatch(chosen):
+        raise ComposeError(f"{chosen[:80]!a} is no message-id; it is `unique@domain`")
+    fields.append(Field("message-id", f"<{chosen}>", (f" <{chosen}>",)))
+    return fields
+
+
+def _fields(name: str, values: list[str]) -> Iterator[Field]:
+    """The fields of one name."""
+    if name in ADDRESS_FIELDS:
+        joined = [", ".join(values)] if name in _JOINED else values[: 1 if name in _ONCE else None]
+        for value in joined:
+            pieces = tuple(_address_pieces(name, value))
+            yield Field(name, "".join(pieces).strip(), pieces)
+    elif name in _IDS:
+        if ids := [found for found in _ID.findall(values[0]) if MESSAGE_ID.fullmatch(found)]:
+            pieces = tuple(f" <{found}>" for found in ids)
+            yield Field(name, "".join(pieces).strip(), pieces)
+    else:
+        for value in values[: 1 if name in _ONCE else None]:
+            # A list's links are not for encoding; a value that is not ASCII has no other form.
+            is_literal = name.startswith("list-") and value.isascii()
+            yield Field(name, value, tuple(_WORD.findall(f" {value}")) if is_literal else ())
+
+
+def _check_authors(fields: dict[str, Field]) -> None:
+    """RFC 5322 §3.6.2."""
+    authors = _addresses_in(fields["from"]) if "from" in fields else []
+    if not authors:
+        raise ComposeError("it has no field `from`; add the address of its author")
+    sender = fields.get("sender")
+    if sender and (len(_addresses_in(sender)) != 1 or sender.value.endswith(";")):
+        raise ComposeError("field `sender` must be one address")
+    if len(authors) > 1 and not sender:
+        raise ComposeError("several authors need a field `sender`, the one who sends it")
+
+
+def _date(given: str | None, date: datetime) -> str:
+    try:
+        return format_datetime(parsedate_to_datetime(given) if given else date)
+    except (ValueError, OverflowError):
+        return format_datetime(date)
+
+
+# -- addresses
+
+
+def _address_pieces(name: str, text: str) -> Iterator[str]:
+    """The addresses of a field, as they are written, each with the blank before it."""
+    groups = _parsed(name, text)
+    last = len(groups) - 1
+    for number, group in enumerate(groups):
+        comma = "" if number == last else ","
+        addresses = [_mailbox(name, address) for address in group.addresses]
+        if group.display_name is None:
+            yield f" {addresses[0]}{comma}"
+        else:
+            members = [f" {address}," for address in addresses[:-1]]
+            members += [f" {address}" for address in addresses[-1:]]
+            yield f" {_name(group.display_name)}:"
+            yield from members[:-1]
+            yield f"{''.join(members[-1:])};{comma}"
+
+
+def _parsed(name: str, text: str) -> tuple[Group, ...]:
+    """What a field says, or an error: nobody is left out because of a comma that is missing."""
+    if len(text) > _MAX_ADDRESSES or text.count("(") > 20:
+        raise ComposeError(f"field `{name}` is too long or has too many comments")
+    try:
+        parsed = policy.SMTP.header_factory("to", text)
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise ComposeError(f"field `{name}` cannot be read as addresses: {error}") from error
+    if parsed.defects:
+        reason = parsed.defects[0]
+        raise ComposeError(
+            f"field `{name}` cannot be read as addresses: {text[:80]!a}: {reason}; "
+            f"separate them by commas"
+        )
+    groups: tuple[Group, ...] = parsed.groups
+    return groups
+
+
+def _mailbox(field: str, address: Address) -> str:
+    """One address: `name <local@domain>`."""
+    domain = address.domain
+    if not domain.isascii():
+        domain = _ascii_domain(field, domain)
+    local = address.username
+    if not local or not local.isascii() or not _DOMAIN.fullmatch(domain):
+        raise ComposeError(f"field `{field}`: {str(address)[:80]!a} is no address for every server")
+    if not re.fullmatch(_DOT_ATOM, local):
+        local = _quoted(local)
+    if not address.display_name:
+        return f"{local}@{domain}"
+    return f"{_name(address.display_name)} <{local}@{domain}>"
+
+
+def _ascii_domain(field: str, domain: str) -> str:
+    """A domain in ASCII, if there is no doubt which one it is."""
+    try:
+        found = domain.encode("idna").decode()
+        is_same = found.encode().decode("idna") == domain.lower()
+    except UnicodeError:
+        is_same = False
+    if not is_same:
+        raise ComposeError(f"field `{field}`: write the domain {domain[:80]!a} in ASCII (xn--…)")
+    return found
+
+
+def _name(name: str) -> str:
+    """A display name: as it is, quoted, or in encoded words."""
+    name = one_line(name)
+    if not name.isascii() or "=?" in name:
+        return encoded.Header(name, "utf-8", maxlinelen=70).encode(linesep="\r\n")
+    return name if _PHRASE.fullmatch(name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    return '"' + _TO_QUOTE.sub(r"\\\1", text) + '"'
+
+
+def _addresses_in(field: Field) -> list[str]:
+    return [address for _, address in getaddresses([unfold(field.value.encode())]) if address]
+
+
+# -- reading again
+
+
+def check_fields(events: Iterable[Event], fields: list[Field]) -> None:
+    """Whether a mail that was written has just these fields, and they say the same.
+
+    Raises:
+        ComposeError: it has others.
+    """
+    block = next((event.block for event in events if isinstance(event, MailBegin)), Block())
+    found = [
+        (field.name, _said(field.name, field.value))
+        for field in block.fields
+        if field.name != "mime-version" and not field.name.startswith("content-")
+    ]
+    expected = [
+        (field.name, _said(field.name, field.value.encode()) if field.pieces else field.value)
+        for field in fields
+    ]
+    if found != expected:
+        raise ComposeError("its fields would come out as others")
+
+
+def _said(name: str, raw: bytes) -> str:
+    """The value of a field as it is read; ids, addresses and links are not decoded."""
+    return unfold(raw) if name in ADDRESS_FIELDS or name in _IDS else decode_text(raw)
