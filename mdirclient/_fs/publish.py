@@ -162,7 +162,10 @@ def sweep(path: Path, *, older_than: float) -> None:
                 if entry.stat(follow_symlinks=False).st_mtime >= older_than:
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    remove_tree(entry.path)
+                    # Race: whoever publishes it at this moment fails; nothing half appears.
+                    swept = f"{entry.path}.swept"
+                    os.rename(entry.path, swept)
+                    remove_tree(swept)
                 else:
                     remove(entry.path)
 

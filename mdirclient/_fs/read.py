@@ -28,8 +28,8 @@ NOT_A_FILE: Final = frozenset([errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EN
 
 def chunks(content: bytes | os.PathLike[str] | IO[bytes]) -> Iterator[bytes]:
     """The bytes of a content, a file at its path, or an open file from where it stands."""
-    if isinstance(content, bytes):
-        yield content
+    if isinstance(content, bytes | bytearray | memoryview):
+        yield bytes(content)
     elif isinstance(content, os.PathLike):
         with open(content, "rb") as file:
             yield from chunks(file)

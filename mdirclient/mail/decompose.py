@@ -84,6 +84,8 @@ class Decomposed:
 class Decomposer:
     """Feed it a mail in chunks of any size.
 
+    After an error of the shelf, and after `close`, there is nothing more to be had from it.
+
     Args:
         shelf: where contents and records go.
         limits: see `Limits`.
@@ -96,22 +98,40 @@ class Decomposer:
         self._recipe = RecipeWriter()
         self._mail = MailFields((), (), None)
         self._parts: list[Part] = []
+        self._is_spent = False
         self._header_bytes = 0
         self._copied_bytes = 0  # of those, what stands in the header of each part
         self._content: _Content | None = None
         self._kept_whole: str | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the mail."""
+        """Take the next bytes of the mail.
+
+        Raises:
+            ValueError: it was closed, or the shelf failed before.
+        """
+        self._spend()
         self._handle(self._splitter.feed(data))
+        self._is_spent = False
 
     def close(self) -> Decomposed:
-        """The mail has ended."""
+        """The mail has ended.
+
+        Raises:
+            ValueError: it was closed, or the shelf failed before.
+        """
+        self._spend()
         self._handle(self._splitter.close())
         if self._kept_whole:
             self._end_whole()
         self._record(self._recipe.close())
         return Decomposed(self._mail, tuple(self._parts), self._kept_whole)
+
+    def _spend(self) -> None:
+        """What fails half way is never taken for the whole."""
+        if self._is_spent:
+            raise ValueError("this mail failed or was closed; take it apart from its beginning")
+        self._is_spent = True
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:

@@ -11,6 +11,7 @@ Reads and writes this directory only.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 STORE_FORMAT: Final = "2"
 #: What a crash left in `incoming` is removed after this many seconds.
 _SWEEP_AFTER: Final = 24 * 3600.0
+#: How often it is looked for.
+_SWEEP_EVERY: Final = 3600.0
 
 
 class DirectoryMstore:
@@ -66,6 +69,7 @@ class DirectoryMstore:
         self._messages = os.path.join(self.path, "messages")
         self._incoming = os.path.join(self.path, "incoming")
         self._is_durable = False
+        self._next_sweep = 0.0
         mark = os.path.join(self.path, "mstore")
         if create and not os.path.exists(mark):
             self._make(mark, base)
@@ -78,7 +82,13 @@ class DirectoryMstore:
         _fs.make_directories(self._messages)
         _fs.make_directories(self._incoming)
         head = Header([("mstore", STORE_FORMAT), ("base", base)])
-        _fs.replace(mark, head.to_bytes(), staged=self._staged())
+        staged = self._staged()
+        _fs.create(staged, head.to_bytes())
+        # Race: of two that make the store the first decides; a base is fixed for good.
+        with contextlib.suppress(FileExistsError):
+            _fs.publish(staged, mark)
+        _fs.remove(staged)
+        _fs.sync_directory(self.path)
 
     def add(self, message: bytes | IO[bytes]) -> StoredMessage:
         """Take a mail apart and store it; durable on return. See `Mstore.add`."""
@@ -100,6 +110,7 @@ class DirectoryMstore:
         try:
             size, sha256 = _shelve(shelf, _fs.chunks(content))
             self._publish(shelf, message_id, size, sha256)
+            self._settle()
         finally:
             shelf.remove()
         described = (("content-type", media_type),)
@@ -135,25 +146,42 @@ class DirectoryMstore:
         """Publish a message under its message-id, or as a variant, or find that it is there."""
         mail = decomposed.mail
         anchor = PartURL(self.base, mail.message_id or f"{sha256}@sha256.invalid", 1)
-        while True:
-            held = self._held_sha256(anchor.segment)
-            if held is None:
-                if self._publish(shelf, anchor.segment, size, sha256):
-                    break
-                if self._held_sha256(anchor.segment) is None:
-                    path = self._message_path(anchor.segment)
-                    raise DamagedMessageError(path, f"its {RECIPE} is missing")
-            elif held == sha256:
-                # Durable on return, also if its writer died before it could flush the name.
-                _fs.sync_directory(self._messages)
-                break
-            elif anchor.variant:
+        if not self._is_kept(shelf, decomposed, anchor.segment, size, sha256):
+            # A different mail, or one that is damaged, stays; this one is kept beside it.
+            anchor = attrs.evolve(anchor, variant=sha256[:16])
+            if not self._is_kept(shelf, decomposed, anchor.segment, size, sha256):
                 raise DamagedMessageError(
-                    self._message_path(anchor.segment), "another mail is stored as this variant"
+                    self._message_path(anchor.segment), "something else is stored as this variant"
                 )
-            else:
-                anchor = attrs.evolve(anchor, variant=sha256[:16])
+        self._settle()
         return StoredMessage(anchor, decomposed.parts, mail, size, sha256, decomposed.kept_whole)
+
+    def _is_kept(
+        self, shelf: DirectoryShelf, decomposed: Decomposed, segment: str, size: int, sha256: str
+    ) -> bool:
+        """Publish a message, or find that it was; False if something else is in its place."""
+        if not os.path.lexists(self._message_path(segment)) and self._publish(
+            shelf, segment, size, sha256
+        ):
+            return True
+        if not self._has_same(segment, decomposed.parts, sha256):
+            return False
+        # Durable on return, also if its writer died before it could flush the name.
+        _fs.sync_directory(self._messages)
+        return True
+
+    def _has_same(self, segment: str, parts: Iterable[Part], sha256: str) -> bool:
+        """Whether this very mail is stored, with all its parts."""
+        try:
+            if self._held_sha256(segment) != sha256:
+                return False
+            return all(
+                os.stat(os.path.join(self._message_path(segment), str(part.number))).st_size
+                == part.size
+                for part in parts
+            )
+        except (DamagedMessageError, FileNotFoundError):
+            return False
 
     def _publish(self, shelf: DirectoryShelf, segment: str, size: int, sha256: str) -> bool:
         """Publish what is on the shelf; False if another process was faster."""
@@ -168,13 +196,18 @@ class DirectoryMstore:
             )
         )
         _fs.sync_directory(shelf.path)
-        published = _fs.publish_directory(shelf.path, self._message_path(segment))
+        return _fs.publish_directory(shelf.path, self._message_path(segment))
+
+    def _settle(self) -> None:
+        """What has to be done once, and what has to be done from time to time."""
         if not self._is_durable:
             # Whoever made the store may have died before its mark was flushed.
             _fs.sync_directory(self.path)
-            _fs.sweep(self._incoming, older_than=time.time() - _SWEEP_AFTER)
             self._is_durable = True
-        return published
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_EVERY
+            _fs.sweep(self._incoming, older_than=time.time() - _SWEEP_AFTER)
 
     def _staged(self) -> str:
         return os.path.join(self._incoming, os.urandom(8).hex())

@@ -37,21 +37,27 @@ class DirectoryReceiver:
         self._decomposer: Decomposer | None = None
 
     def write(self, chunk: bytes) -> None:
-        """Append to the message."""
-        if not chunk:
+        """Append to the message.
+
+        Raises:
+            ValueError: it was committed, or a write failed before.
+        """
+        data = bytes(chunk)
+        if not data:
             return
         if not self._decomposer:
             self._shelf = DirectoryShelf(self._path)
             self._decomposer = Decomposer(self._shelf, self._limits)
-        self._digest.update(chunk)
-        self._size += len(chunk)
-        self._decomposer.feed(bytes(chunk))
+        self._decomposer.feed(data)
+        self._digest.update(data)
+        self._size += len(data)
 
     def commit(self) -> StoredMessage:
         """Store the message; durable on return.
 
         Raises:
             EmptyMessageError: nothing was written.
+            ValueError: it was committed, or a write failed.
         """
         if not (self._decomposer and self._shelf):
             raise EmptyMessageError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from typing import IO, Final
@@ -87,13 +88,18 @@ class DirectoryShelf:
             file.close()
 
     def remove(self) -> None:
-        """Everything goes, unless the directory has another name by now."""
-        if self._file:
-            self._file.discard()
+        """Everything goes, unless the directory has another name by now.
+
+        What cannot be removed is swept later.
+        """
         for spooled in (self._spooled, self._final):
             if spooled:
                 spooled.close()
-        _fs.remove_tree(self.path)
+        with contextlib.suppress(OSError):
+            if self._file:
+                self._file.discard()
+        with contextlib.suppress(OSError):
+            _fs.remove_tree(self.path)
 
     def _taken(self) -> bytes:
         records = b"".join(self._records)

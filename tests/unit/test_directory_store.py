@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import array
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
+from mdirclient import Limits
 from mdirclient.errors import DamagedMessageError, StoreError, UnknownContentError
 from mdirclient.mstore import DirectoryMstore
 from tests.crash.ladder import counted
@@ -19,12 +24,107 @@ def store(tmp_path: Path) -> DirectoryMstore:
     return DirectoryMstore(tmp_path / "store")
 
 
-def test_a_message_without_its_recipe_is_damaged(store: DirectoryMstore) -> None:
-    """Adding the mail again ends, with an error that names it."""
-    store.add(small(1))
-    os.unlink(os.path.join(store.path, "messages", "1@example.org", "recipe"))
-    with pytest.raises(DamagedMessageError, match="recipe is missing"):
-        store.add(small(1))
+def spoil(path: Path) -> None:
+    """Cut a file to nothing."""
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("name", ["recipe", "1", "3"])
+@pytest.mark.parametrize("damage", [Path.unlink, spoil])
+def test_what_is_damaged_stops_no_mail(
+    store: DirectoryMstore, name: str, damage: Callable[[Path], None]
+) -> None:
+    """The sender lets go of its copy: so the same mail is kept again, beside what is damaged."""
+    first = store.add(two_photos())
+    damage(Path(store.path, "messages", "photos@example.org", name))
+    for mail in (two_photos(), two_photos("another text\r\n")):
+        again = store.add(mail)
+        assert again.anchor.variant
+        assert first.anchor != again.anchor == store.add(mail).anchor
+        with store.open(attrs.evolve(again.anchor, part=0)) as file:
+            assert mail == file.read()
+
+
+def test_two_that_are_damaged(store: DirectoryMstore) -> None:
+    """It is told where, and nothing is overwritten."""
+    store.add(two_photos())
+    spoil(Path(store.path, "messages", "photos@example.org", "1"))
+    variant = store.add(two_photos()).anchor.segment
+    spoil(Path(store.path, "messages", variant, "1"))
+    with pytest.raises(DamagedMessageError, match=variant.partition(";")[2]):
+        store.add(two_photos())
+
+
+def test_after_a_failed_write_nothing_is_kept(
+    store: DirectoryMstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever goes on after an error does not store half a mail."""
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if len(data) > 100_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data)
+
+    for limits in (Limits(), Limits(parts=0)):
+        limited = DirectoryMstore(store.path, limits=limits)
+        with limited.receive() as receiver:
+            receiver.write(small(1))
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "write", full)
+                with pytest.raises(OSError, match="space"):
+                    receiver.write(b"y" * 500_000)
+            for refused in (lambda: receiver.write(b"z"), receiver.commit):
+                with pytest.raises(ValueError, match="from its beginning"):
+                    refused()
+    assert [] == os.listdir(os.path.join(store.path, "messages"))
+    assert [] == os.listdir(os.path.join(store.path, "incoming"))
+
+
+def test_a_receiver_is_committed_once(store: DirectoryMstore) -> None:
+    """And takes anything that is bytes."""
+    with store.receive() as receiver:
+        receiver.write(b"")
+        receiver.write(bytearray(small(1)))  # type: ignore[arg-type]
+        receiver.write(memoryview(array.array("I", [0x41414141] * 5)))  # type: ignore[arg-type]
+        stored = receiver.commit()
+        for refused in (lambda: receiver.write(b"z"), receiver.commit):
+            with pytest.raises(ValueError, match="from its beginning"):
+                refused()
+    assert len(small(1)) + 20 == stored.size
+    assert store.add(bytearray(small(2))).anchor == store.add(small(2)).anchor  # type: ignore[arg-type]
+
+
+def test_an_error_of_cleaning_up_is_none_of_the_mail(
+    store: DirectoryMstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored; what is left is swept later."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    first = store.add(small(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", fail)
+        assert first.anchor == store.add(small(1)).anchor
+    (left,) = os.listdir(os.path.join(store.path, "incoming"))
+    os.utime(os.path.join(store.path, "incoming", left), (0, 0))
+    DirectoryMstore(store.path).add(small(1))
+    assert [] == os.listdir(os.path.join(store.path, "incoming"))
+
+
+def test_the_first_of_two_makers_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base is fixed when the store is made."""
+    make = DirectoryMstore._make
+
+    def second(self: DirectoryMstore, mark: str, base: str) -> None:
+        monkeypatch.undo()
+        first = DirectoryMstore(tmp_path / "store", base="https://one.org/")
+        assert "https://one.org/" == first.base
+        make(self, mark, base)
+
+    monkeypatch.setattr(DirectoryMstore, "_make", second)
+    assert "https://one.org/" == DirectoryMstore(tmp_path / "store", base="https://two.org/").base
 
 
 @pytest.mark.parametrize("name", ["1", "3", "recipe"])
