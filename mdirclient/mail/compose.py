@@ -68,10 +68,7 @@ def compose(parts: Iterable[tuple[Header, bytes]], *, date: datetime, message_id
         raise ComposeError("it has no part")
     fields = fields_of(pairs[0][0], date, message_id)
     pieces = [_piece(header, content) for header, content in pairs]
-    try:
-        body = _written(_structure(pieces), _Boundaries(pieces))
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
-        raise ComposeError(f"a part cannot be written: {error}") from error
+    body = _written(_structure(pieces), _Boundaries(pieces))
     head = b"".join(field.to_bytes() for field in fields)
     data = head + b"MIME-Version: 1.0\r\n" + body
     _check(data, fields, len(pieces))
@@ -172,7 +169,8 @@ def _structure(pieces: list[_Piece]) -> Node:
         and rest[0].media_type not in bodies
         and not rest[0].is_attached
     ):
-        bodies[rest[0].media_type] = rest.pop(0)
+        body = rest.pop(0)
+        bodies[body.media_type] = body
     html = bodies.get("text/html")
     if isinstance(html, _Piece) and (shown := html.shows()):
         pictures = [p for p in rest if p.content_id in shown and p.disposition != "attachment"]
@@ -180,15 +178,18 @@ def _structure(pieces: list[_Piece]) -> Node:
         if pictures:
             bodies["text/html"] = ("related", [html, *pictures])
     ordered = [bodies[media_type] for media_type in _ALTERNATIVES if media_type in bodies]
-    body: list[Node] = [("alternative", ordered)] if len(ordered) > 1 else ordered
-    nodes = [*body, *rest]
+    nodes = [*([("alternative", ordered)] if len(ordered) > 1 else ordered), *rest]
     return nodes[0] if len(nodes) == 1 else ("mixed", nodes)
 
 
 def _written(node: Node, boundaries: _Boundaries) -> bytes:
     """A part or a multipart, from its header on."""
     if isinstance(node, _Piece):
-        return _leaf(node)
+        try:
+            return _leaf(node)
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            # What the stdlib raises is no contract.
+            raise ComposeError(f"a part of {node.media_type} cannot be written: {error}") from error
     kind, nodes = node
     boundary = boundaries.next()
     # RFC 2387 §3.1
