@@ -35,6 +35,9 @@ _ONCE: Final = frozenset("subject in-reply-to references sender".split())
 _JOINED: Final = frozenset("from to cc reply-to".split())
 _IDS: Final = frozenset("in-reply-to references message-id".split())
 _MAX_LINE: Final = 78
+#: RFC 5322 §2.1.1: 998, with the name and a blank.
+_MAX_WORD: Final = 850
+_ENCODED_WORD = re.compile(r"=\?[!->@-~]{1,80}\?[bBqQ]\?[^?]*\?=")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _WORD = re.compile(r" *[^ ]+")
 _ATOM = r"[!#$%&'*+\-/=?^_`{|}~0-9A-Za-z]+"
@@ -67,8 +70,7 @@ class Field:
         """The field, folded, with its line end."""
         name = "-".join(_CAPITALS.get(word) or word.capitalize() for word in self.name.split("-"))
         pieces = self.pieces or tuple(_WORD.findall(f" {self.value}"))
-        is_long = max(map(len, pieces)) > _MAX_LINE
-        if not self.pieces and (not self.value.isascii() or "=?" in self.value or is_long):
+        if not self.pieces and _needs_encoding(self.value):
             text = encoded.Header(self.value, "utf-8", header_name=self.name).encode(linesep="\r\n")
             return f"{name}: {text}\r\n".encode("ascii")
         lines = [f"{name}:"]
@@ -77,6 +79,12 @@ class Field:
                 lines.append("")
             lines[-1] += piece
         return "\r\n".join(lines).encode("ascii") + b"\r\n"
+
+
+def _needs_encoding(value: str) -> bool:
+    """Whether a value cannot stand as it is: some fields are no text, so most can."""
+    is_long = len(value) > _MAX_WORD and max(map(len, value.split(" "))) > _MAX_WORD
+    return is_long or not value.isascii() or bool(_ENCODED_WORD.search(value))
 
 
 def one_line(value: str) -> str:

@@ -195,7 +195,6 @@ class DirectoryMstore:
                 ]
             )
         )
-        _fs.sync_directory(shelf.path)
         return _fs.publish_directory(shelf.path, self._message_path(segment))
 
     def _settle(self) -> None:

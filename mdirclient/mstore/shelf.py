@@ -16,7 +16,7 @@ _IN_MEMORY: Final = 1 << 20
 
 
 class DirectoryShelf:
-    """A staged directory: contents, each durable when it is whole, and then their recipe.
+    """A staged directory: contents, and then their recipe, with which all is durable.
 
     Args:
         path: a free name in `incoming`.
@@ -29,11 +29,12 @@ class DirectoryShelf:
         self._records_bytes = 0
         self._spooled: IO[bytes] | None = None  # the first of the records, if they are many
         self._final: IO[bytes] | None = None  # all records, once the recipe is written
+        self._group = _fs.Group(path)
         _fs.make_directory(path)
 
     def begin(self, number: int) -> None:
         """See `Shelf`."""
-        self._file = _fs.NewFile(self._place(number))
+        self._file = _fs.NewFile(self._place(number), group=self._group)
 
     def write(self, data: bytes) -> None:
         """See `Shelf`."""
@@ -75,23 +76,25 @@ class DirectoryShelf:
         return taken
 
     def write_recipe(self, head: Header) -> None:
-        """Write it, durable on return, in the place of one with another head."""
+        """Write it, in the place of one with another head; all is durable on return."""
         if self._final is None:
             self._final = self.take_records()
         else:
             _fs.remove(self._place(RECIPE))
         self._final.seek(0)
-        with _fs.NewFile(self._place(RECIPE)) as file:
+        with _fs.NewFile(self._place(RECIPE), group=self._group) as file:
             file.write(head.to_bytes() + b"\n")
             for chunk in _fs.chunks(self._final):
                 file.write(chunk)
             file.close()
+        self._group.flush()
 
     def remove(self) -> None:
         """Everything goes, unless the directory has another name by now.
 
         What cannot be removed is swept later.
         """
+        self._group.close()
         for spooled in (self._spooled, self._final):
             if spooled:
                 spooled.close()

@@ -280,6 +280,15 @@ def test_ids_and_links_are_written_literally() -> None:
     assert max(map(len, data.split(b"\r\n"))) < 300
 
 
+@pytest.mark.parametrize("length", [70, 79, 500, 900, 3000])
+def test_long_words(length: int) -> None:
+    """As they are as long as a line may be, so that a key stays one."""
+    value = "addr=jo@example.org; keydata=" + "A" * length
+    data, mail = composed(([FROM, TEXT, ("autocrypt", value), ("subject", "a" * length)], b""))
+    assert (value, "a" * length) == (fields_of(mail)["autocrypt"], fields_of(mail)["subject"])
+    assert (b"=?" in data) == (length > 850)
+
+
 @pytest.mark.parametrize("given", ["a,b@c", "<a(b@c>", "<a[b@c>", '<a(b)"@x>', "noat", "a b@c"])
 def test_a_message_id_that_is_none_gives_way(given: str) -> None:
     """The one of the caller must be one."""
