@@ -137,7 +137,11 @@ def _lines_of(text: bytes, content: bytes, style: _Style) -> QuotedLines | None:
     lines = QuotedLines(
         len(content), style.newline, style.is_lower, style.extra, style.bare, breaks
     )
-    return lines if encode_quoted(content, lines) == text else None
+    try:
+        is_same = encode_quoted(content, lines) == text
+    except ValueError:
+        is_same = False
+    return lines if is_same else None
 
 
 def _each_line(text: bytes, style: _Style) -> list[Segment]:
