@@ -29,16 +29,9 @@ def test_mutated_mails_by_coverage(tmp_path: Path) -> None:
     seeds.mkdir()
     for number, seed in enumerate(SEEDS):
         (seeds / str(number)).write_bytes(b"\x06" + seed)
-    command = [
-        sys.executable,
-        "-m",
-        "tests.property.fuzz",
-        "-runs=3000",
-        "-seed=1",
-        "-max_len=4096",
-    ]
+    options = ["-runs=3000", "-seed=1", "-max_len=4096", f"-artifact_prefix={tmp_path}/"]
     done = subprocess.run(
-        [*command, str(seeds)],
+        [sys.executable, "-m", "tests.property.fuzz", *options, str(seeds)],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],

@@ -157,6 +157,8 @@ def test_base64_is_decoded_leniently(body: bytes, content: bytes) -> None:
         (b"lower =c3=a9\n", "lower é\n".encode()),
         (b"end=\r\n", b"end"),
         (b"=", b""),
+        (b"=41=\r\n=42=\r=43 =\r\n", b"ABC "),
+        (b"caf=C3=A9 =\r=C3=A9 =\r\n", "café é ".encode()),
     ],
 )
 def test_quoted_printable(body: bytes, content: bytes) -> None:
