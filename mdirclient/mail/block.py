@@ -27,12 +27,6 @@ _STRUCTURAL: Final = frozenset(
 )
 
 
-# Each begins a line, or the text; CR ends lines only in mail that is never so large.
-_STRUCTURAL_LINE = re.compile(
-    rb"^(?:" + b"|".join(sorted(_STRUCTURAL)) + rb")[ \t]{0,998}:", re.IGNORECASE | re.MULTILINE
-)
-
-
 class RawField(NamedTuple):
     """One field as sent.
 
@@ -91,6 +85,7 @@ class Lines:
         name: a field's name and colon.
         run: whole lines that are fields, but for those that could be a delimiter.
         field: one field, with the lines folded into it.
+        structural: the beginning of a line of a field that tells the structure.
         empty: a line without anything.
     """
 
@@ -98,6 +93,7 @@ class Lines:
     name: re.Pattern[bytes]
     run: re.Pattern[bytes]
     field: re.Pattern[bytes]
+    structural: re.Pattern[bytes]
     empty: re.Pattern[bytes]
 
 
@@ -117,6 +113,10 @@ def lines_of(newline: bytes) -> Lines:
         re.compile(_NAME + _BLANKS + rb":"),
         re.compile(rb"(?:(?!--)" + field + end + rb"|" + folded + rb")*"),
         re.compile(rb"(%s)(%s):(%s(?:%s[ \t]%s)*)%s" % (_NAME, _BLANKS, rest, end, rest, end)),
+        re.compile(
+            rb"(?:\A|(?<=%s))(?:%s)%s:" % (end, b"|".join(sorted(_STRUCTURAL)), _BLANKS),
+            re.IGNORECASE,
+        ),
         re.compile(rb"\r{0,%d}" % _MAX_BLANKS + end),
     )
 
@@ -172,14 +172,16 @@ class BlockReader:
         if len(rest) > 2 * MAX_FIELD_BYTES:
             newline = self._lines.newline
             is_whole = rest.endswith(newline)
-            rest = rest[: 2 * MAX_FIELD_BYTES].rstrip(b"\r\n") + newline * is_whole
+            rest = rest[: 2 * MAX_FIELD_BYTES].rstrip(newline) + newline * is_whole
         self._pieces = [rest]
         self._size = self._known = len(rest)
 
     def _last_field(self, text: bytes) -> int:
-        """Where the last field begins of which a whole line is there."""
+        """Where the last field begins; all before it is whole."""
         newline = self._lines.newline
         start = text.rfind(newline) + 1
+        if text[start : start + 1] not in (b"", b" ", b"\t"):
+            return start
         while start:
             start = text.rfind(newline, 0, start - 1) + 1
             if text[start : start + 1] not in (b" ", b"\t"):
@@ -196,7 +198,7 @@ class BlockReader:
             position = match.end()
         # Beyond that fields are not even counted.
         self._more |= position < end
-        for found in _STRUCTURAL_LINE.finditer(text, position, end):
+        for found in self._lines.structural.finditer(text, position, end):
             if match := self._lines.field.match(text, found.start(), end):
                 self._keep(RawField._make(match.groups()))
 

@@ -212,14 +212,15 @@ def _leaf(piece: _Piece) -> bytes:
     options: dict[str, Any] = {
         "disposition": disposition or ("inline" if piece.name else None),
         "filename": piece.name,
-        "cid": f"<{piece.content_id}>" if piece.content_id else None,
     }
     main, _, kind = piece.media_type.partition("/")
     text = piece.text()
     others = {key: value for key, value in piece.parameters.items() if key != "charset"}
     described = b""
+    if piece.content_id:
+        described = f"Content-ID: <{piece.content_id}>\r\n".encode()
     if piece.description:
-        described = Field("content-description", piece.description).to_bytes()
+        described += Field("content-description", piece.description).to_bytes()
     if piece.media_type == _RFC822:
         options["disposition"] = disposition or "attachment"
         part.set_content(b"", maintype="application", subtype="x", cte="8bit", **options)
@@ -255,9 +256,9 @@ class _Boundaries:
 
 def _check(data: bytes, fields: list[Field], parts: int) -> None:
     """Whether a mail has just the fields and the number of parts that it should."""
+    check_fields(data[: data.find(b"\r\n\r\n") + 2], fields)
     splitter = Splitter(Limits(parts=parts + 1))
     events = splitter.feed(data) + splitter.close()
-    check_fields(events, fields)
     if parts != sum(isinstance(event, PartBegin) for event in events):
         raise ComposeError("its parts would come out as others")
     if found := _UNSENDABLE.search(data):

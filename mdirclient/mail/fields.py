@@ -6,21 +6,22 @@ Sources: RFC 5322 §2.2.3 (folding), §3.4 (addresses), §3.6 (fields), RFC 2047
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from email import header as encoded
 from email import policy
+from email.errors import ObsoleteHeaderDefect
 from email.headerregistry import Address, Group
 from email.utils import format_datetime, getaddresses, parsedate_to_datetime
+from itertools import accumulate
 from typing import Final
 
 import attrs
 
 from mdirclient.errors import ComposeError
 from mdirclient.header import OWN_FIELDS, Header
-from mdirclient.mail.block import Block
+from mdirclient.mail.block import RawField, lines_of
 from mdirclient.mail.part import ADDRESS_FIELDS
-from mdirclient.mail.split import Event, MailBegin
 from mdirclient.mail.text import decode_text, unfold
 
 #: Not copied: whom nobody else shall see, what is made anew, what was said on the way, and
@@ -44,12 +45,16 @@ _ATOM = r"[!#$%&'*+\-/=?^_`{|}~0-9A-Za-z]+"
 _DOT_ATOM = rf"{_ATOM}(?:\.{_ATOM})*"
 #: A message-id or Content-ID without its angle brackets (RFC 5322 §3.6.4).
 MESSAGE_ID = re.compile(rf"{_DOT_ATOM}@(?:{_DOT_ATOM}|\[[!-Z^-~]*\])")
-_ID = re.compile(r"<([^<>\s]+)>")
+# Those of other mails are taken as they are, also without their brackets.
+_ID = re.compile(r"<([!-;=?-~]{1,900})>")
+_BARE_ID = re.compile(r"[!-;=?-~]{1,450}@[!-;=?-~]{1,450}")
 _PHRASE = re.compile(rf"{_ATOM}(?: {_ATOM})*")
-_DOMAIN = re.compile(r"(?!-)[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*|\[[!-Z^-~]+\]")
+_DOMAIN = re.compile(r"(?!-)[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*|\[[!-Z^-~]+\]")
 _TO_QUOTE = re.compile(r'(["\\])')
 _CAPITALS: Final = {"id": "ID", "mime": "MIME"}
-_MAX_ADDRESSES: Final = 1 << 16
+#: Bounds of what the stdlib reads, whose time and stack grow with them.
+_MAX_ADDRESSES: Final = 1 << 18
+_MAX_NESTED: Final = 20
 
 
 @attrs.frozen
@@ -122,7 +127,7 @@ def _fields(name: str, values: list[str]) -> Iterator[Field]:
             pieces = tuple(_address_pieces(name, value))
             yield Field(name, "".join(pieces).strip(), pieces)
     elif name in _IDS:
-        if ids := [found for found in _ID.findall(values[0]) if MESSAGE_ID.fullmatch(found)]:
+        if ids := _ID.findall(values[0]) or _BARE_ID.findall(values[0]):
             pieces = tuple(f" <{found}>" for found in ids)
             yield Field(name, "".join(pieces).strip(), pieces)
     else:
@@ -173,17 +178,19 @@ def _address_pieces(name: str, text: str) -> Iterator[str]:
 
 def _parsed(name: str, text: str) -> tuple[Group, ...]:
     """What a field says, or an error: nobody is left out because of a comma that is missing."""
-    if len(text) > _MAX_ADDRESSES or text.count("(") > 20:
-        raise ComposeError(f"field `{name}` is too long or has too many comments")
+    if len(text) > _MAX_ADDRESSES:
+        raise ComposeError(f"field `{name}` is longer than {_MAX_ADDRESSES} characters")
+    if max(accumulate({"(": 1, ")": -1}.get(char, 0) for char in text)) > _MAX_NESTED:
+        raise ComposeError(f"field `{name}` has comments within each other")
     try:
         parsed = policy.SMTP.header_factory("to", text)
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise ComposeError(f"field `{name}` cannot be read as addresses: {error}") from error
-    if parsed.defects:
-        reason = parsed.defects[0]
+    # RFC 5322 §4: obsolete forms, such as `J. Doe <j@x.org>`, are still to be read.
+    if reasons := [d for d in parsed.defects if not isinstance(d, ObsoleteHeaderDefect)]:
+        reason = reasons[0]
         raise ComposeError(
-            f"field `{name}` cannot be read as addresses: {text[:80]!a}: {reason}; "
-            f"separate them by commas"
+            f"field `{name}` cannot be read as addresses without a doubt: {text[:80]!a}: {reason}"
         )
     groups: tuple[Group, ...] = parsed.groups
     return groups
@@ -219,7 +226,7 @@ def _ascii_domain(field: str, domain: str) -> str:
 def _name(name: str) -> str:
     """A display name: as it is, quoted, or in encoded words."""
     name = one_line(name)
-    if not name.isascii() or "=?" in name:
+    if _needs_encoding(name) or len(name) > _MAX_WORD:
         return encoded.Header(name, "utf-8", maxlinelen=70).encode(linesep="\r\n")
     return name if _PHRASE.fullmatch(name) else _quoted(name)
 
@@ -235,16 +242,15 @@ def _addresses_in(field: Field) -> list[str]:
 # -- reading again
 
 
-def check_fields(events: Iterable[Event], fields: list[Field]) -> None:
-    """Whether a mail that was written has just these fields, and they say the same.
+def check_fields(head: bytes, fields: list[Field]) -> None:
+    """Whether the header of a mail that was written has just these fields, and they say the same.
 
     Raises:
         ComposeError: it has others.
     """
-    block = next((event.block for event in events if isinstance(event, MailBegin)), Block())
     found = [
         (field.name, _said(field.name, field.value))
-        for field in block.fields
+        for field in map(RawField._make, lines_of(b"\n").field.findall(head))
         if field.name != "mime-version" and not field.name.startswith("content-")
     ]
     expected = [
@@ -252,7 +258,8 @@ def check_fields(events: Iterable[Event], fields: list[Field]) -> None:
         for field in fields
     ]
     if found != expected:
-        raise ComposeError("its fields would come out as others")
+        names = {name for name, _ in {*found} ^ {*expected}}
+        raise ComposeError(f"fields would come out as others: {' '.join(sorted(names))}")
 
 
 def _said(name: str, raw: bytes) -> str:

@@ -146,42 +146,40 @@ class DirectoryMstore:
         """Publish a message under its message-id, or as a variant, or find that it is there."""
         mail = decomposed.mail
         anchor = PartURL(self.base, mail.message_id or f"{sha256}@sha256.invalid", 1)
-        if not self._is_kept(shelf, decomposed, anchor.segment, size, sha256):
+        if not self._is_kept(shelf, anchor.segment, size, sha256):
             # A different mail, or one that is damaged, stays; this one is kept beside it.
             anchor = attrs.evolve(anchor, variant=sha256[:16])
-            if not self._is_kept(shelf, decomposed, anchor.segment, size, sha256):
+            if not self._is_kept(shelf, anchor.segment, size, sha256):
                 raise DamagedMessageError(
                     self._message_path(anchor.segment), "something else is stored as this variant"
                 )
         self._settle()
         return StoredMessage(anchor, decomposed.parts, mail, size, sha256, decomposed.kept_whole)
 
-    def _is_kept(
-        self, shelf: DirectoryShelf, decomposed: Decomposed, segment: str, size: int, sha256: str
-    ) -> bool:
+    def _is_kept(self, shelf: DirectoryShelf, segment: str, size: int, sha256: str) -> bool:
         """Publish a message, or find that it was; False if something else is in its place."""
         if not os.path.lexists(self._message_path(segment)) and self._publish(
             shelf, segment, size, sha256
         ):
             return True
-        if not self._has_same(segment, decomposed.parts, sha256):
+        if not self._has_same(segment, sha256):
             return False
         # Durable on return, also if its writer died before it could flush the name.
         _fs.sync_directory(self._messages)
         return True
 
-    def _has_same(self, segment: str, parts: Iterable[Part], sha256: str) -> bool:
-        """Whether this very mail is stored, with all its parts."""
+    def _has_same(self, segment: str, sha256: str) -> bool:
+        """Whether this very mail is stored, and can be made again: its sender lets go of it."""
         try:
             if self._held_sha256(segment) != sha256:
                 return False
-            return all(
-                os.stat(os.path.join(self._message_path(segment), str(part.number))).st_size
-                == part.size
-                for part in parts
-            )
+            from mdirclient.mstore.original import original  # a new message needs it not
+
+            for _ in original(self._message_path(segment)):
+                pass
         except (DamagedMessageError, FileNotFoundError):
             return False
+        return True
 
     def _publish(self, shelf: DirectoryShelf, segment: str, size: int, sha256: str) -> bool:
         """Publish what is on the shelf; False if another process was faster."""
@@ -227,7 +225,7 @@ class DirectoryMstore:
         A message that differs in case only counts as a different one: an empty text.
         """
         directory = self._message_path(segment)
-        if not os.path.exists(os.path.join(directory, RECIPE)):
+        if not os.path.isfile(os.path.join(directory, RECIPE)):
             return None
         from mdirclient.mstore.original import read_recipe_head  # a new message needs it not
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from functools import partial
 from typing import IO
 
@@ -36,25 +37,40 @@ def open_original(directory: str) -> IO[bytes]:
         FileNotFoundError: there is no message.
         DamagedMessageError: they cannot be made again; names the part at fault.
     """
-    path = os.path.join(directory, RECIPE)
     spooled = _fs.spool()
     try:
-        with open(path, "rb") as recipe:
-            head = read_head(recipe)
-            digest = hashlib.sha256()
-            for chunk in rebuild(read_records(recipe), partial(_open_part, directory)):
-                digest.update(chunk)
-                spooled.write(chunk)
-        if digest.hexdigest() != head.get("message-sha256"):
-            raise RecipeError("the rebuilt mail is not the original")
-    except (RecipeError, HeaderError) as error:
-        spooled.close()
-        raise DamagedMessageError(path, str(error)) from error
+        for chunk in original(directory):
+            spooled.write(chunk)
     except BaseException:
         spooled.close()
         raise
     spooled.seek(0)
     return spooled
+
+
+def original(directory: str) -> Iterator[bytes]:
+    """The original bytes as they are made; they are right only if no error follows.
+
+    Raises:
+        FileNotFoundError: there is no message.
+        DamagedMessageError: see `open_original`.
+    """
+    path = os.path.join(directory, RECIPE)
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as recipe:
+            head = read_head(recipe)
+            for chunk in rebuild(read_records(recipe), partial(_open_part, directory)):
+                digest.update(chunk)
+                yield chunk
+        if digest.hexdigest() != head.get("message-sha256"):
+            raise RecipeError("the rebuilt mail is not the original")
+    except (RecipeError, HeaderError) as error:
+        raise DamagedMessageError(path, str(error)) from error
+    except OSError as error:
+        if error.errno not in _fs.NOT_A_FILE:
+            raise
+        raise DamagedMessageError(str(error.filename or path), str(error.strerror)) from error
 
 
 def _open_part(directory: str, number: int) -> IO[bytes]:

@@ -35,6 +35,7 @@ class DirectoryReceiver:
         self._size = 0
         self._shelf: DirectoryShelf | None = None
         self._decomposer: Decomposer | None = None
+        self._is_broken = False  # its first bytes could not be taken
 
     def write(self, chunk: bytes) -> None:
         """Append to the message.
@@ -45,10 +46,7 @@ class DirectoryReceiver:
         data = bytes(chunk)
         if not data:
             return
-        if not self._decomposer:
-            self._shelf = DirectoryShelf(self._path)
-            self._decomposer = Decomposer(self._shelf, self._limits)
-        self._decomposer.feed(data)
+        self._begin().feed(data)
         self._digest.update(data)
         self._size += len(data)
 
@@ -59,10 +57,23 @@ class DirectoryReceiver:
             EmptyMessageError: nothing was written.
             ValueError: it was committed, or a write failed.
         """
+        if self._is_broken:
+            raise ValueError("this mail failed; take it from its beginning")
         if not (self._decomposer and self._shelf):
             raise EmptyMessageError
         decomposed = self._decomposer.close()
         return self._keep(self._shelf, decomposed, self._size, self._digest.hexdigest())
+
+    def _begin(self) -> Decomposer:
+        """The decomposer, made with the first bytes: a mail without any leaves nothing."""
+        if self._is_broken:
+            raise ValueError("this mail failed; take it from its beginning")
+        if not self._decomposer:
+            self._is_broken = True
+            self._shelf = DirectoryShelf(self._path)
+            self._decomposer = Decomposer(self._shelf, self._limits)
+            self._is_broken = False
+        return self._decomposer
 
     def __enter__(self) -> Self:
         return self

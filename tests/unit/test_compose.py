@@ -141,6 +141,11 @@ def test_what_cannot_be_read_is_made_anew(name: str, value: str, new: str) -> No
         ('"a\r\nBcc: z@x.org" <j@x.org>', '"a Bcc: z@x.org" <j@x.org>'),
         ("jö@x.org", None),
         ("nobody", None),
+        ("J. Doe <j@x.org>", '"J. Doe" <j@x.org>'),
+        ("j@x.org (a), k@x.org (b)", "j@x.org, k@x.org"),
+        ("N" * 2000 + " <j@x.org>", "N" * 2000 + " <j@x.org>"),
+        ('"j d"@[10.0.0.1]', '"j d"@[10.0.0.1]'),
+        ("j@a_b.org", "j@a_b.org"),
         ("<>", None),
         ("@", None),
     ],
@@ -235,7 +240,7 @@ def test_a_long_name_adds_no_recipient(name: str) -> None:
         "a@\u2100x.org",
         "a@straße.de",
         "(" * 5000 + "x@y.org",
-        "a@b.org, " * 20_000 + "c@d.org",
+        "a@b.org, " * 40_000 + "c@d.org",
         '"a" b c <',
         '"=?utf-8?q?evil=40x.org=2C?= a" <a@b.org>',
     ],
@@ -257,6 +262,13 @@ def test_fields_of_addresses_are_joined_or_checked() -> None:
         with pytest.raises(ComposeError, match="sender"):
             composed(([two, TEXT, *sender], b""))
     assert "a@b.org" == fields_of(composed(([two, TEXT, ("sender", "a@b.org")], b""))[1])["sender"]
+
+
+def test_thousands_of_recipients() -> None:
+    """All of them."""
+    to = ", ".join(f"User {number} <user{number}@example.org>" for number in range(4000))
+    data, _ = composed(([FROM, TEXT, ("to", to)], b""))
+    assert 4000 == data.count(b"@example.org>") - 1
 
 
 def test_ids_and_links_are_written_literally() -> None:
@@ -287,6 +299,21 @@ def test_long_words(length: int) -> None:
     data, mail = composed(([FROM, TEXT, ("autocrypt", value), ("subject", "a" * length)], b""))
     assert (value, "a" * length) == (fields_of(mail)["autocrypt"], fields_of(mail)["subject"])
     assert (b"=?" in data) == (length > 850)
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("<a:b@c>", "<a:b@c>"),
+        ("<20261122-abc> <d@e>", "<20261122-abc> <d@e>"),
+        ("a@b", "<a@b>"),
+        ("your mail of Monday", None),
+    ],
+)
+def test_ids_of_other_mails(given: str, written: str | None) -> None:
+    """As they are: whoever made them looks for them."""
+    _, mail = composed(([FROM, TEXT, ("references", given)], b""))
+    assert written == fields_of(mail).get("references")
 
 
 @pytest.mark.parametrize("given", ["a,b@c", "<a(b@c>", "<a[b@c>", '<a(b)"@x>', "noat", "a b@c"])
@@ -330,13 +357,16 @@ def test_what_html_shows() -> None:
     """Its pictures by their very ids; not what is attached."""
     html = b"<img src=\"cid:a%2Bb@x\"><img src='cid:c@x'>"
     picture = ("content-type", "image/png")
+    long = "=?utf-8?q?" + "p" * 100 + "?=@x"
     data, mail = composed(
         ([FROM, ("content-type", "text/html")], html),
         ([picture, ("content-id", "<a+b@x>")], b"1"),
         ([picture, ("content-id", "<c@x>"), ("content-disposition", "attachment")], b"2"),
         ([picture, ("content-id", "<c@xy>")], b"3"),
+        ([picture, ("content-id", f"<{long}>")], b"4"),
     )
-    assert ["1.1", "1.2", "2", "3"] == [part.section for part in mail.parts]
+    assert ["1.1", "1.2", "2", "3", "4"] == [part.section for part in mail.parts]
+    assert f"<{long}>" == dict(mail.parts[4].described)["content-id"]
     assert b'multipart/related; type="text/html"' in data
 
 

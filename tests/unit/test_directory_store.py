@@ -29,8 +29,19 @@ def spoil(path: Path) -> None:
     path.write_bytes(b"")
 
 
+def change(path: Path) -> None:
+    """Other bytes, as many."""
+    path.write_bytes(path.read_bytes()[:-3] + b"XYZ")
+
+
+def replace(path: Path) -> None:
+    """By a directory."""
+    path.unlink()
+    path.mkdir()
+
+
 @pytest.mark.parametrize("name", ["recipe", "1", "3"])
-@pytest.mark.parametrize("damage", [Path.unlink, spoil])
+@pytest.mark.parametrize("damage", [Path.unlink, spoil, change, replace])
 def test_what_is_damaged_stops_no_mail(
     store: DirectoryMstore, name: str, damage: Callable[[Path], None]
 ) -> None:
@@ -79,6 +90,19 @@ def test_after_a_failed_write_nothing_is_kept(
                     refused()
     assert [] == os.listdir(os.path.join(store.path, "messages"))
     assert [] == os.listdir(os.path.join(store.path, "incoming"))
+
+
+def test_after_a_failed_beginning_nothing_is_kept(store: DirectoryMstore) -> None:
+    """A mail without its first bytes is none."""
+    incoming = Path(store.path, "incoming")
+    with store.receive() as receiver:
+        incoming.rename(incoming.with_name("away"))
+        with pytest.raises(FileNotFoundError):
+            receiver.write(small(1))
+        incoming.with_name("away").rename(incoming)
+        for refused in (lambda: receiver.write(b"Subject: x"), receiver.commit):
+            with pytest.raises(ValueError, match="from its beginning"):
+                refused()
 
 
 def test_a_receiver_is_committed_once(store: DirectoryMstore) -> None:

@@ -314,6 +314,29 @@ def test_long_lines_of_a_header_are_the_same_in_any_chunks(mail: bytes) -> None:
         assert whole == seen(mail, step)
 
 
+@pytest.mark.parametrize("newline", [b"\n", b"\r"])
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"X: a\n" + (b" " + b"v" * 70 + b"\n") * 3600,
+        b"X: y\n" * 5001,
+        b"X: " + b"y" * 262_000 + b"\n",
+        b"X: a" + b"\r" * 300_000 + b"z\n",
+    ],
+)
+def test_structure_behind_large_fields_is_read(junk: bytes, newline: bytes) -> None:
+    """However the mail is cut, and whatever ends its lines."""
+    head = b"Content-Type: multipart/mixed; boundary=b; x=" + b"y" * 17_000
+    mail = junk + head + b"\nMessage-ID: <q@x>" + b" " * 17_000 + b"\n\n--b\n\nhello\n--b--\n"
+    if newline == b"\r":
+        mail = mail.replace(b"\r", b"x").replace(b"\n", b"\r")
+    whole = seen(mail)
+    assert [b"hello"] == whole.bodies
+    assert (whole.block.get(b"message-id") or b"").strip() == b"<q@x>"
+    for step in (700, 1000, 4096, 16_384, 65_536, 100_000):
+        assert whole == seen(mail, step)
+
+
 def test_a_huge_field_hides_no_other() -> None:
     """It is cut, and the next are there."""
     mail = b"X: " + b"a" * 1_500_000 + b"\nSubject: hi\nFrom: a@b\n\nbody"
