@@ -24,10 +24,11 @@ import attrs
 from mdirclient.errors import ComposeError
 from mdirclient.header import Header
 from mdirclient.mail.charset import decode_strictly
+from mdirclient.mail.events import PartBegin
 from mdirclient.mail.fields import MESSAGE_ID, Field, check_fields, fields_of, one_line
 from mdirclient.mail.limits import Limits
 from mdirclient.mail.parameters import parse_parameters
-from mdirclient.mail.split import PartBegin, Splitter
+from mdirclient.mail.split import Splitter
 from mdirclient.mail.text import parse_media_type
 
 _POLICY: Final = policy.SMTP.clone(cte_type="7bit")

@@ -8,10 +8,7 @@ from typing import IO, Final, Protocol
 import attrs
 
 from mdirclient.header import Header
-from mdirclient.mail.limits import DEFAULT, Limits
-from mdirclient.mail.part import MailFields, Part, describe, describe_leaf
-from mdirclient.mail.recipe import MAX_RAW, RecipeWriter
-from mdirclient.mail.split import (
+from mdirclient.mail.events import (
     Between,
     Event,
     Leaf,
@@ -21,8 +18,11 @@ from mdirclient.mail.split import (
     PartContent,
     PartEnd,
     PartVoid,
-    Splitter,
 )
+from mdirclient.mail.limits import DEFAULT, Limits
+from mdirclient.mail.part import MailFields, Part, describe, describe_leaf
+from mdirclient.mail.recipe import MAX_RAW, RecipeWriter
+from mdirclient.mail.split import Splitter
 from mdirclient.mail.transfer import Decoder, decoder_of
 
 #: Under this number the whole mail is collected, when it turns out to be over a limit.

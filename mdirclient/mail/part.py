@@ -9,8 +9,8 @@ import attrs
 
 from mdirclient.header import OWN_FIELDS
 from mdirclient.mail.block import Block
+from mdirclient.mail.events import Leaf
 from mdirclient.mail.limits import DEFAULT, Limits
-from mdirclient.mail.split import Leaf
 from mdirclient.mail.text import decode_addresses, decode_text, unfold
 from mdirclient.url import is_usable_message_id
 

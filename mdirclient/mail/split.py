@@ -17,6 +17,17 @@ from typing import Final
 import attrs
 
 from mdirclient.mail.block import Block, BlockReader, Lines, lines_of
+from mdirclient.mail.events import (
+    Between,
+    Event,
+    Leaf,
+    MailBegin,
+    OverLimit,
+    PartBegin,
+    PartContent,
+    PartEnd,
+    PartVoid,
+)
 from mdirclient.mail.limits import DEFAULT, Limits
 from mdirclient.mail.text import parse_encoding, parse_media_type
 
@@ -30,76 +41,6 @@ _MAX_LINE: Final = 1 << 14
 _MAX_BLANKS: Final = 998
 _BLANKS: Final = (b" ", b"\t")
 
-
-@attrs.frozen
-class Leaf:
-    """A part without parts.
-
-    Attributes:
-        block: its header block (of the mail itself if that is not a multipart).
-        section: IMAP part specifier (RFC 3501 §6.4.5).
-        within: media types of the enclosing multiparts, outermost first.
-        media_type: lower-case.
-        encoding: Content-Transfer-Encoding, lower-case.
-    """
-
-    block: Block
-    section: str
-    within: tuple[str, ...]
-    media_type: str
-    encoding: str
-
-
-@attrs.frozen
-class MailBegin:
-    """The mail's own header block was read. Comes once, before any part."""
-
-    block: Block
-
-
-@attrs.frozen
-class Between:
-    """Bytes that are in no part: header blocks, delimiters, preambles, epilogues."""
-
-    data: bytes
-
-
-@attrs.frozen
-class PartBegin:
-    """A leaf part begins."""
-
-    leaf: Leaf
-
-
-@attrs.frozen
-class PartContent:
-    """Bytes of the part that began last, before its transfer encoding is undone."""
-
-    data: bytes
-
-
-@attrs.frozen
-class PartEnd:
-    """The part is whole."""
-
-
-@attrs.frozen
-class PartVoid:
-    """What began as a part was a long preamble: it is none, its bytes are between parts."""
-
-
-@attrs.frozen
-class OverLimit:
-    """The mail is to be kept whole: what was found counts no more, and only `Between` follows.
-
-    Attributes:
-        limit: which one, in words.
-    """
-
-    limit: str
-
-
-Event = MailBegin | Between | PartBegin | PartContent | PartEnd | PartVoid | OverLimit
 
 # What the bytes are that come now: between parts, of a part, or of a multipart that may turn
 # out to have no parts, either still held or already given as a part.

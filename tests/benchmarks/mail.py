@@ -29,8 +29,8 @@ from typing import IO
 
 from mdirclient import Limits, take_apart
 from mdirclient.mail import Decomposer, Splitter
+from mdirclient.mail.events import MailBegin, PartBegin, PartContent, PartEnd
 from mdirclient.mail.part import describe, describe_leaf
-from mdirclient.mail.split import MailBegin, PartBegin, PartContent, PartEnd
 from mdirclient.mail.transfer import decoder_of
 from mdirclient.mail.words import decode_words
 

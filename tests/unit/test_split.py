@@ -7,7 +7,7 @@ import pytest
 
 from mdirclient.mail import Limits, Splitter
 from mdirclient.mail.block import MAX_BLOCK_BYTES, MAX_FIELD_BYTES, Block
-from mdirclient.mail.split import (
+from mdirclient.mail.events import (
     Between,
     Event,
     Leaf,
