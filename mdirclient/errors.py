@@ -10,6 +10,9 @@
     │   ├── VersionFormatError           a `.version` that is no counter
     │   ├── RecipeError                  how an original is made again, or the parts for it
     │   └── ComposeError                 parts that make no correct mail
+    ├── ProtocolError                    bytes that break the protocol of mdird
+    │   ├── LocalProtocolError (ValueError)        this side would have sent them
+    │   └── RemoteProtocolError (ConnectionError)  the other side sent them
     ├── ReplyError                       mdird said no; `status` as in HTTP
     │   ├── TemporaryReplyError          500, 503: the same again may work
     │   └── PermanentReplyError          400, 401, 403, 413
@@ -136,6 +139,27 @@ class ComposeError(FormatError):
 
     def message(self) -> str:
         return f"this mail cannot be composed: {self.reason}"
+
+
+@_error
+class ProtocolError(MdirError):
+    """Bytes that break the protocol of mdird."""
+
+    reason: str
+
+    def message(self) -> str:
+        return self.reason
+
+
+class LocalProtocolError(ProtocolError, ValueError):
+    """This side would have sent them: nothing was sent."""
+
+
+class RemoteProtocolError(ProtocolError, ConnectionError):
+    """The other side sent them; the connection is of no use any more."""
+
+    def message(self) -> str:
+        return f"the other side breaks the protocol: {self.reason}"
 
 
 @_error
