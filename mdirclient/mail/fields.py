@@ -112,8 +112,9 @@ def fields_of(header: Header, date: datetime, message_id: str) -> list[Field]:
     _check_authors({field.name: field for field in fields})
     fields.append(Field("date", _date(header.get("date"), date)))
     given = one_line(header.get("message-id") or "").strip("<>")
-    chosen = given if MESSAGE_ID.fullmatch(given) else message_id
-    if not MESSAGE_ID.fullmatch(chosen):
+    is_usable = len(given) <= _MAX_WORD and MESSAGE_ID.fullmatch(given)
+    chosen = given if is_usable else message_id
+    if len(chosen) > _MAX_WORD or not MESSAGE_ID.fullmatch(chosen):
         raise ComposeError(f"{chosen[:80]!a} is no message-id; it is `unique@domain`")
     fields.append(Field("message-id", f"<{chosen}>", (f" <{chosen}>",)))
     return fields

@@ -316,7 +316,9 @@ def test_ids_of_other_mails(given: str, written: str | None) -> None:
     assert written == fields_of(mail).get("references")
 
 
-@pytest.mark.parametrize("given", ["a,b@c", "<a(b@c>", "<a[b@c>", '<a(b)"@x>', "noat", "a b@c"])
+@pytest.mark.parametrize(
+    "given", ["a,b@c", "<a(b@c>", "<a[b@c>", '<a(b)"@x>', "noat", "a b@c", "a" * 1000 + "@x"]
+)
 def test_a_message_id_that_is_none_gives_way(given: str) -> None:
     """The one of the caller must be one."""
     _, mail = composed(([FROM, TEXT, ("message-id", given)], b""))
