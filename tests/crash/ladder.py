@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from itertools import count
 
 from mdirclient._fs import flush
 from mdirclient.errors import MdirError
@@ -16,6 +17,8 @@ CALLS = (
 )
 
 Fault = Callable[[], None]
+#: Steps in a row that are not reached.
+_ENOUGH = 4
 
 
 class Counter:
@@ -70,6 +73,27 @@ def steps_of(operation: Callable[[], object]) -> int:
     with counted(None, lambda: None) as counter:
         operation()
     return counter.count
+
+
+class Ladder:
+    """The steps of an operation, from 1 until it has no more.
+
+    The same operation makes more calls in one run than in another (what an index knows, what a
+    killed run left), so a step that is not reached is the end only when others are not either.
+    """
+
+    def __init__(self) -> None:
+        self._missed = 0
+
+    def __iter__(self) -> Iterator[int]:
+        for step in count(1):
+            yield step
+            if self._missed == _ENOUGH:
+                return
+
+    def note(self, *, is_reached: bool) -> None:
+        """Whether the operation got to the step."""
+        self._missed = 0 if is_reached else self._missed + 1
 
 
 def killed_at(step: int, operation: Callable[[], object]) -> bool:

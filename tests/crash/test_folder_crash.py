@@ -12,7 +12,7 @@ import pytest
 
 from mdirclient import Counted, Folder
 from mdirclient._fs import has_syncfs
-from tests.crash.ladder import counted, failed_at, killed_at
+from tests.crash.ladder import Ladder, counted, failed_at, killed_at
 from tests.crash.operations import (
     OPERATIONS,
     Operation,
@@ -45,18 +45,20 @@ def each_step(
     prepared(lab / "prepared", operation)
     before = contents(lab / "prepared")
     path = lab / "f"
-    for step in count(1):
+    ladder = Ladder()
+    reached = 0
+    for step in ladder:
         copied(lab / "prepared", path)
-        reached = stopped(step, lambda: operation(Folder(path)))
+        is_reached = stopped(step, lambda: operation(Folder(path)))
+        ladder.note(is_reached=is_reached)
+        reached += is_reached
         check(path, operation)
         check_recovered(path, operation, before)
         if operation is not repair:
             assert 1 <= Folder(path).version <= 2
         operation(Folder(path))
         assert expected == state(path)
-        if not reached:
-            return step - 1
-    raise AssertionError
+    return reached
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -102,10 +104,12 @@ def test_recovery_killed_at_each_step(lab: Path, operation: Operation, stride: i
     before = contents(lab / "prepared")
     path = lab / "f"
     states = 0
-    for step in count(1):
+    ladder = Ladder()
+    for step in ladder:
+        is_reached = False
         for again in count(1 + step % stride, stride):
             copied(lab / "prepared", path)
-            reached = killed_at(step, lambda: operation(Folder(path)))
+            is_reached |= killed_at(step, lambda: operation(Folder(path)))
             has_work = (path / ".meta" / ".journal").exists()
             cut = has_work and killed_at(again, lambda: Folder(path).recover())
             check(path, operation)
@@ -115,8 +119,7 @@ def test_recovery_killed_at_each_step(lab: Path, operation: Operation, stride: i
             states += has_work
             if not cut:
                 break
-        if not reached:
-            break
+        ladder.note(is_reached=is_reached)
     print(f"{operation.__name__}: {states} states")
     assert states >= 10
 

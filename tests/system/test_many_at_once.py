@@ -15,7 +15,7 @@ from mdirclient import Folder, connect
 from mdirclient.mstore import DirectoryMstore
 from mdirclient.smtp.deliver import Host, deliver
 from mdirclient.smtp.envelope import read_envelope
-from tests.crash.ladder import killed_at
+from tests.crash.ladder import Ladder, killed_at
 from tests.mails import small, two_photos
 from tests.system.commands import World
 
@@ -88,17 +88,16 @@ def test_killed_at_each_step_then_again(served: World) -> None:
     """Of the store and what leads to it: the same, at every system call."""
     host = Host("here", (), "now")
     envelope = read_envelope({}, recipients=["jo@machin.com"])
+    ladder = Ladder()
     step = 0
-    is_running = True
-    while is_running:
-        step += 1
+    for step in ladder:
         mail = two_photos(message_id=f"{step}@x")
 
         def once(mail: bytes = mail) -> None:
             with connect(served.environ["MDIRD"], create=False) as mdird:
                 deliver([mail], mdird, envelope=envelope, accounts="SMTP/Accounts", host=host)
 
-        is_running = killed_at(step, once)
+        ladder.note(is_reached=killed_at(step, once))
         once()
     assert step > 20
     print(f"{step} states")
