@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, cast
 
-from mdirclient.errors import HeaderError, RemoteProtocolError
+from mdirclient.errors import HeaderError, LocalProtocolError, RemoteProtocolError
 from mdirclient.header import Header
 from mdirclient.patch import End, Now, Patch
 from mdirclient.protocol.lines import TOO_LONG, LineBuffer
@@ -17,12 +17,13 @@ from mdirclient.protocol.messages import (
     Reply,
     Request,
     decode,
+    one_line,
 )
 
-_REPLY = re.compile(r"-([0-9]{1,18}) ([a-z?]{1,20}) ([0-9]{3}) (.*)", re.DOTALL)
-_PATCH = re.compile(r"PATCH (\S+) ([0-9]{1,18}) ([0-9]{1,18}) ([+-])")
-_NOW = re.compile(r"NOW (\S+) ([0-9]{1,18})")
-_END = re.compile(r"END (\S+) ([0-9]{3}) (.*)", re.DOTALL)
+_REPLY = re.compile(r"-([0-9]{1,18}) ([a-z?]{1,20}) ([0-9]{3})(?: (.*))?", re.DOTALL)
+_PATCH = re.compile(r"PATCH (\S+) ([0-9]{1,18}) ([0-9]{1,18}) ([+-]) *")
+_NOW = re.compile(r"NOW (\S+) ([0-9]{1,18}) *")
+_END = re.compile(r"END (\S+) ([0-9]{3})(?: (.*))?", re.DOTALL)
 #: A folder's name can be as long as the line in which it was asked for.
 _MAX_LINE: Final = 2 * MAX_LINE
 
@@ -30,15 +31,15 @@ Event = Reply | Patch | Now | End
 
 
 class ClientConnection:
-    """A connection to an mdird. Whoever sends bytes that break the protocol is told apart."""
+    """A connection to an mdird."""
 
     def __init__(self) -> None:
         self._lines = LineBuffer()
         self._last = 0
         self._open: dict[int, str] = {}  # requests without a reply: seq → keyword
         self._patch: tuple[str, int, int, Literal["+", "-"]] | None = None
-        self._header: list[bytes] = []
-        self._header_bytes = 0
+        self._header = bytearray()
+        self._error: RemoteProtocolError | None = None
 
     def request(
         self, keyword: str, *arguments: str, header: Header | None = None
@@ -48,87 +49,104 @@ class ClientConnection:
         Raises:
             LocalProtocolError: it breaks the grammar.
         """
-        request = Request(self._last + 1, keyword, arguments, header)
-        data = request.to_bytes()
-        return self._numbered(keyword), data
+        if keyword == "BATCH":
+            raise LocalProtocolError("a batch and its requests are one: use `batch`")
+        return self._numbered(Request(self._last + 1, keyword, arguments, header))
 
     def batch(self, requests: tuple[Request, ...]) -> tuple[int, bytes]:
         """The number of a batch and its bytes.
 
         Raises:
-            LocalProtocolError: it breaks the grammar.
+            LocalProtocolError: it breaks the grammar, or is too large.
         """
-        data = Batch(self._last + 1, requests).to_bytes()
-        return self._numbered("BATCH"), data
+        return self._numbered(Batch(self._last + 1, requests))
 
-    def receive(self, data: bytes) -> list[Event]:
-        """Take what came; returns replies and pushes, in order.
+    def receive(self, data: bytes) -> None:
+        """Take what came; `next_event` tells what it is."""
+        self._lines.feed(data)
+
+    def next_event(self) -> Event | None:
+        """The next reply or push; None if more bytes are needed.
+
+        A reply with seq 0 answers no request: the connection as a whole is refused.
 
         Raises:
             RemoteProtocolError: it is no mdird, or one that breaks the protocol. Nothing that
-                follows can be read.
+                follows can be read: each call raises this from now on.
         """
-        self._lines.feed(data)
-        events: list[Event] = []
-        while (line := self._lines.next_line(MAX_HEADER if self._patch else _MAX_LINE)) is not None:
-            if line == TOO_LONG:
-                raise RemoteProtocolError("a line that is too long")
-            event = self._header_line(line) if self._patch else self._line(line)
-            if event:
-                events.append(event)
-        return events
+        if self._error:
+            raise self._error
+        try:
+            while (line := self._lines.next_line(self._limit)) is not None:
+                if event := self._header_line(line) if self._patch else self._line(line):
+                    return event
+        except RemoteProtocolError as error:
+            self._error = error
+            raise
+        return None
 
     def ended(self) -> None:
         """The other side closed the connection.
 
         Raises:
-            RemoteProtocolError: in the middle of something.
+            RemoteProtocolError: in the middle of something, or before it answered.
         """
-        if self._patch or self._open:
-            waiting = ", ".join(sorted({*self._open.values()})) or "a patch"
+        if self._patch or self._open or not self._lines.is_empty:
+            waiting = ", ".join(sorted({*self._open.values()})) or "a push"
             raise RemoteProtocolError(f"the connection ended before the end of {waiting}")
 
-    def _numbered(self, keyword: str) -> int:
-        self._last += 1
-        self._open[self._last] = keyword.lower()
-        return self._last
+    @property
+    def _limit(self) -> int:
+        return MAX_HEADER if self._patch else _MAX_LINE
+
+    def _numbered(self, asked: Request | Batch) -> tuple[int, bytes]:
+        data = asked.to_bytes()
+        self._last = asked.seq
+        self._open[asked.seq] = "batch" if isinstance(asked, Batch) else asked.keyword.lower()
+        return asked.seq, data
 
     def _line(self, data: bytes) -> Event | None:
+        if data == TOO_LONG:
+            raise RemoteProtocolError("a line that is too long")
         try:
             line = data.decode()
             if match := _REPLY.fullmatch(line):
-                return self._reply(int(match[1]), match[2], int(match[3]), match[4])
+                return self._reply(int(match[1]), match[2], int(match[3]), match[4] or "")
             if match := _PATCH.fullmatch(line):
                 action = cast("Literal['+', '-']", match[4])
                 self._patch = decode(match[1]), int(match[2]), int(match[3]), action
-                self._header, self._header_bytes = [], 0
+                self._header = bytearray()
                 return None
             if match := _NOW.fullmatch(line):
                 return Now(decode(match[1]), int(match[2]))
             if match := _END.fullmatch(line):
-                return End(decode(match[1]), int(match[2]), match[3])
+                text = one_line(match[3] or "")
+                return End(decode(match[1]), _status(int(match[2])), text)
         except ValueError as error:
             raise RemoteProtocolError(f"{data[:80]!a}: {error}") from error
         raise RemoteProtocolError(f"{data[:80]!a} is neither a reply nor a push")
 
     def _reply(self, seq: int, keyword: str, status: int, text: str) -> Reply:
-        # 0 is what was not asked for by this connection: it is refused as a whole.
         if seq and self._open.pop(seq, None) != keyword:
             raise RemoteProtocolError(f"a reply to {keyword} {seq}, which was not asked")
-        if status not in STATUSES:
-            raise RemoteProtocolError(f"status {status}, which there is not")
-        return Reply(seq, keyword, status, text)
+        # A stranger's text goes to a terminal.
+        return Reply(seq, keyword, _status(status), one_line(text))
 
     def _header_line(self, line: bytes) -> Patch | None:
         assert self._patch
-        self._header_bytes += len(line) + 1
-        if self._header_bytes > MAX_HEADER + 1:
+        if line == TOO_LONG or len(self._header) + len(line) >= MAX_HEADER:
             raise RemoteProtocolError("a header that is too large")
         if line:
-            self._header.append(line)
+            self._header += line + b"\n"
             return None
         (folder, old, new, action), self._patch = self._patch, None
         try:
-            return Patch(folder, old, new, action, Header.parse(b"\n".join(self._header)))
+            return Patch(folder, old, new, action, Header.parse(bytes(self._header)))
         except HeaderError as error:
             raise RemoteProtocolError(str(error)) from error
+
+
+def _status(status: int) -> int:
+    if status not in STATUSES:
+        raise RemoteProtocolError(f"status {status}, which there is not")
+    return status

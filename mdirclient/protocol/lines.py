@@ -9,42 +9,47 @@ TOO_LONG: Final = b"\n"
 
 
 class LineBuffer:
-    """Cuts what comes into lines; a line that is too long is skipped, not kept."""
+    """Cuts what comes into lines."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._searched = 0
         self._is_skipping = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no line is in the middle."""
+        return not (self._buffer or self._is_skipping)
+
     def feed(self, data: bytes) -> None:
         """Append what came."""
         self._buffer += data
 
-    def clear(self) -> None:
-        """Forget what was not read."""
-        self._buffer.clear()
-        self._searched = 0
-
     def next_line(self, limit: int) -> bytes | None:
-        """The next line without its line end, `TOO_LONG` in its place, or None if it is not whole.
+        """The next line without its line end, or None if it is not whole yet.
+
+        A line that is too long gives `TOO_LONG` as soon as that is known; the rest of it is
+        skipped by the calls that follow.
 
         Args:
-            limit: bytes that it may have.
+            limit: bytes that it may have, its line end left out.
         """
-        end = self._buffer.find(b"\n", self._searched)
-        if end < 0:
-            if len(self._buffer) > limit + 1:
-                self._is_skipping = True
+        while True:
+            end = self._buffer.find(b"\n", self._searched)
             if self._is_skipping:
-                self._buffer.clear()
-            self._searched = len(self._buffer)
-            return None
-        line = bytes(self._buffer[:end])
-        # CPython moves the beginning of a bytearray, not its bytes.
-        del self._buffer[: end + 1]
-        self._searched = 0
-        line = line.removesuffix(b"\r")
-        if self._is_skipping or len(line) > limit:
-            self._is_skipping = False
-            return TOO_LONG
-        return line
+                del self._buffer[: end + 1 or len(self._buffer)]
+                self._searched = 0
+                if end < 0:
+                    return None
+                self._is_skipping = False
+                continue
+            if end < 0 and len(self._buffer) <= limit + 1:
+                self._searched = len(self._buffer)
+                return None
+            line = bytes(self._buffer[: end if end >= 0 else limit + 2])
+            # CPython moves the beginning of a bytearray, not its bytes.
+            del self._buffer[: end + 1 or len(self._buffer)]
+            self._searched = 0
+            self._is_skipping = end < 0
+            line = line.removesuffix(b"\r") if end >= 0 else line
+            return TOO_LONG if len(line) > limit else line

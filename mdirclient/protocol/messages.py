@@ -16,13 +16,18 @@ from mdirclient.patch import End, Now, Patch
 MAX_LINE: Final = 8 << 10
 #: Of a header on the wire: its text, and line ends that a person may write as CRLF.
 MAX_HEADER: Final = MAX_BYTES
-#: What a `BATCH` may hold.
+#: What a `BATCH` may hold; of its bytes some more are counted for each request and field.
 MAX_BATCH: Final = 100_000
 MAX_BATCH_BYTES: Final = 64 << 20
+MAX_NUMBER: Final = 10**18 - 1
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_KEYWORD = re.compile(r"[A-Za-z]{1,20}")
+_SEQ = re.compile(rb"[0-9]{1,18}")
+_KEYWORD = re.compile(rb"[A-Za-z]{1,20}")
+_RAW_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_PER_REQUEST: Final = 500
+_PER_FIELD: Final = 200
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -42,8 +47,13 @@ class Grammar:
 
     @property
     def names(self) -> list[str]:
-        """Names of the arguments, without brackets."""
-        return self.arguments.replace("[", "").replace("]", "").split()
+        """Names of the arguments, without brackets and #."""
+        return re.sub(r"[\[\]#]", "", self.arguments).split()
+
+    @property
+    def numbers(self) -> list[bool]:
+        """Which of them are numbers."""
+        return ["#" in name for name in self.arguments.split()]
 
     @property
     def least(self) -> int:
@@ -106,12 +116,14 @@ class Request:
             raise LocalProtocolError(f"{self.keyword!a} is no keyword")
         if reason := fault(grammar, self.arguments):
             raise LocalProtocolError(f"{self.keyword}: {reason}")
+        if not 0 <= self.seq <= MAX_NUMBER:
+            raise LocalProtocolError(f"seq {self.seq} is no number of at most 18 digits")
         if grammar.has_header != (self.header is not None):
             raise LocalProtocolError(
                 f"{self.keyword} {'needs a' if grammar.has_header else 'has no'} header"
             )
         words = [str(self.seq)] if self.seq else []
-        words += [self.keyword, *map(encode, self.arguments)]
+        words += [self.keyword, *map(encode, grammar.names, self.arguments)]
         line = " ".join(words).encode()
         if len(line) > MAX_LINE:
             raise LocalProtocolError(f"{self.keyword}: a line of more than {MAX_LINE} bytes")
@@ -127,7 +139,17 @@ class Batch:
     requests: tuple[Request, ...]
 
     def to_bytes(self) -> bytes:
-        """`BATCH` and its requests on the wire."""
+        """`BATCH` and its requests on the wire.
+
+        Raises:
+            LocalProtocolError: too many, too large, or no changes.
+        """
+        if not 1 <= len(self.requests) <= MAX_BATCH:
+            raise LocalProtocolError(f"a batch has 1 to {MAX_BATCH} requests")
+        if not all(KEYWORDS[request.keyword].is_change for request in self.requests):
+            raise LocalProtocolError("a batch holds changes only: PUT, SET, REM, CLASS")
+        if sum(map(weight, self.requests)) > MAX_BATCH_BYTES:
+            raise LocalProtocolError(f"a batch has at most {MAX_BATCH_BYTES} bytes")
         line = Request(self.seq, "BATCH", (str(len(self.requests)),)).to_bytes()
         return line + b"".join(request.to_bytes() for request in self.requests)
 
@@ -149,10 +171,13 @@ class Reply:
     text: str
 
     def to_bytes(self) -> bytes:
-        """The reply on the wire; what cannot stand in one line becomes a blank, and it is cut."""
-        text = _CONTROLS.sub(" ", self.text).encode("utf-8", "replace")[: MAX_LINE // 2]
-        text = text.decode(errors="ignore").encode()
-        return f"-{self.seq} {self.keyword} {self.status} ".encode() + text + b"\n"
+        """The reply on the wire; what cannot stand in one line becomes a blank, and it is cut.
+
+        Raises:
+            LocalProtocolError: a status that there is not.
+        """
+        check_numbers(self.seq, status=self.status)
+        return f"-{self.seq} {self.keyword} {self.status} {one_line(self.text)}\n".encode()
 
 
 @attrs.frozen
@@ -172,20 +197,63 @@ Push = Patch | Now | End
 
 
 def push_to_bytes(push: Push) -> bytes:
-    """A push on the wire."""
-    folder = encode(push.folder)
+    """A push on the wire.
+
+    Raises:
+        LocalProtocolError: a version, an action or a status that there is not.
+    """
+    folder = encode("folder", push.folder)
     if isinstance(push, Patch):
+        check_numbers(push.old_version, push.new_version)
+        if push.action not in ("+", "-"):
+            raise LocalProtocolError(f"{push.action!a} is neither + nor -")
         versions = f"{push.old_version} {push.new_version}"
         line = f"PATCH {folder} {versions} {push.action}\n".encode()
         return line + push.header.to_bytes() + b"\n"
     if isinstance(push, Now):
+        check_numbers(push.version)
         return f"NOW {folder} {push.version}\n".encode()
-    return f"END {folder} {push.status} {_CONTROLS.sub(' ', push.text)}\n".encode()
+    check_numbers(0, status=push.status)
+    return f"END {folder} {push.status} {one_line(push.text)}\n".encode()
 
 
-def encode(argument: str) -> str:
-    """An argument as one word; an empty folder is the root."""
-    return quote(argument, safe="/@:+,;=!$&'()*~") or "/"
+def one_line(text: str) -> str:
+    """A text for one line: whatever else it has becomes a blank, and it is cut."""
+    data = _CONTROLS.sub(" ", text).encode("utf-8", "replace")[: MAX_LINE // 2]
+    return data.decode(errors="ignore")
+
+
+def check_numbers(*numbers: int, status: int = 200) -> None:
+    """Whether numbers and a status can be sent.
+
+    Raises:
+        LocalProtocolError: they cannot.
+    """
+    if status not in STATUSES:
+        raise LocalProtocolError(f"status {status}, which there is not")
+    if not all(0 <= number <= MAX_NUMBER for number in numbers):
+        raise LocalProtocolError(f"a version or seq above 18 digits: {numbers}")
+
+
+def weight(request: Request) -> int:
+    """About what a request takes in memory, in bytes; of a batch it is bounded."""
+    fields = request.header.fields if request.header else ()
+    texts = sum((len(name) + len(value)) * (1 if value.isascii() else 4) for name, value in fields)
+    return _PER_REQUEST + sum(map(len, request.arguments)) + _PER_FIELD * len(fields) + texts
+
+
+def encode(name: str, argument: str) -> str:
+    """An argument as one word; an empty folder is the root.
+
+    Raises:
+        LocalProtocolError: it cannot be sent.
+    """
+    if not argument and name != "folder":
+        raise LocalProtocolError(f"{name} must not be empty")
+    try:
+        return quote(argument, safe="/@:+,;=!$&'()*~") or "/"
+    except UnicodeEncodeError as error:
+        raise LocalProtocolError(f"{name} {argument[:80]!a} is no text") from error
 
 
 def decode(word: str) -> str:
@@ -204,9 +272,9 @@ def fault(grammar: Grammar, arguments: tuple[str, ...]) -> str | None:
     names = grammar.names
     if not grammar.least <= len(arguments) <= len(names):
         return f"expected {grammar.arguments or 'no arguments'}"
-    for name, argument in zip(names, arguments, strict=False):
-        if name[0] == "#" and not _NUMBER.fullmatch(argument):
-            return f"{name[1:]} must be a number of at most 18 digits"
+    for name, is_number, argument in zip(names, grammar.numbers, arguments, strict=False):
+        if is_number and not _NUMBER.fullmatch(argument):
+            return f"{name} must be a number of at most 18 digits"
     return None
 
 
@@ -219,12 +287,14 @@ class RequestLine:
         keyword: in capitals; of what is no request as much as can be shown.
         arguments: decoded.
         reason: what is wrong, or None.
+        is_readable: whether it is known what follows the line.
     """
 
     seq: int
     keyword: str
     arguments: tuple[str, ...] = ()
     reason: str | None = None
+    is_readable: bool = True
 
     @property
     def grammar(self) -> Grammar:
@@ -234,20 +304,20 @@ class RequestLine:
 
 def parse_request_line(line: bytes) -> RequestLine:
     """Read a request line; what is wrong is in its `reason`."""
-    try:
-        words = line.decode().split()
-    except UnicodeDecodeError:
-        return RequestLine(0, "?", reason="a line must be UTF-8")
-    seq = int(words.pop(0)) if words and _NUMBER.fullmatch(words[0]) else 0
-    if not words:
-        return RequestLine(seq, "?", reason="expected a keyword")
-    keyword = words.pop(0).upper()
+    words = line.replace(b"\t", b" ").split(b" ")
+    words = [word for word in words if word]
+    seq = int(words.pop(0)) if words and _SEQ.fullmatch(words[0]) else 0
+    word = words.pop(0) if words else b""
+    if not _KEYWORD.fullmatch(word):
+        return RequestLine(seq, "?", reason="expected a keyword", is_readable=False)
+    keyword = word.decode().upper()
     if keyword not in KEYWORDS:
-        shown = keyword if _KEYWORD.fullmatch(keyword) else "?"
-        known = " ".join(KEYWORDS)
-        return RequestLine(seq, shown, reason=f"no such keyword; there are {known}")
+        reason = f"no such keyword; there are {' '.join(KEYWORDS)}"
+        return RequestLine(seq, keyword, reason=reason)
+    if _RAW_CONTROL.search(line):
+        return RequestLine(seq, keyword, reason="a control character; write it as %XX")
     try:
-        arguments = tuple(map(decode, words))
+        arguments = tuple(decode(word.decode()) for word in words)
     except ValueError as error:
         return RequestLine(seq, keyword, reason=str(error))
     return RequestLine(seq, keyword, arguments, fault(KEYWORDS[keyword], arguments))

@@ -1,14 +1,16 @@
 """The server's side of a connection: bytes in, requests out. Sans-I/O, pure.
 
-What a client may say when is a table. Everything that it sends is answered or skipped, and what is
-in memory is bounded: a line, a header, a batch.
+What a client may say when is a table. Everything that it sends is answered, and what is in memory
+is bounded: a line, a header, a batch. Where it cannot be told what follows (a line that is too
+long or has no keyword, a batch of which the number is wrong), the connection ends, so that nothing
+is taken for a request that was none.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from mdirclient.errors import HeaderError, LocalProtocolError
+from mdirclient.errors import HeaderError, LocalProtocolError, RemoteProtocolError
 from mdirclient.header import Header
 from mdirclient.protocol.lines import TOO_LONG, LineBuffer
 from mdirclient.protocol.messages import (
@@ -25,6 +27,7 @@ from mdirclient.protocol.messages import (
     RequestLine,
     parse_request_line,
     push_to_bytes,
+    weight,
 )
 
 #: What may be asked before `authenticated`, and after it.
@@ -45,54 +48,70 @@ class ServerConnection:
         self._lines = LineBuffer()
         self._allowed = AFTER_AUTH if is_authenticated else BEFORE_AUTH
         self._is_closed = False
+        self._is_paused = False  # until it is known whether an AUTH was right
         self._line: RequestLine | None = None  # whose header is being read
-        self._header: list[bytes] = []
-        self._header_bytes = 0
+        self._header = bytearray()
         self._is_too_large = False
         self._batch: RequestLine | None = None
         self._batched: list[Request] = []
         self._missing = 0  # requests of the batch that have not come
         self._batch_bytes = 0
-        self._fault: str | None = None  # the first thing that is wrong with the batch
+        self._fault: Reply | None = None  # the first thing that is wrong with the batch
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing more is read: after QUIT, or a request before AUTH."""
+        """Whether nothing more is read: after QUIT, or what ended the connection."""
         return self._is_closed
 
     def authenticated(self) -> None:
-        """The client is somebody: everything but AUTH may be asked."""
+        """The AUTH that was asked last is right: everything but AUTH may be asked from now on."""
         self._allowed = AFTER_AUTH
+        self._is_paused = False
 
-    def receive(self, data: bytes) -> list[Event]:
-        """Take what came; returns what is asked, in order."""
-        if self._is_closed:
-            return []
-        self._lines.feed(data)
-        events: list[Event] = []
-        while not self._is_closed:
+    def rejected(self) -> None:
+        """The AUTH that was asked last is wrong; another one may follow."""
+        self._is_paused = False
+
+    def receive(self, data: bytes) -> None:
+        """Take what came; `next_event` tells what is asked."""
+        if not self._is_closed:
+            self._lines.feed(data)
+
+    def next_event(self) -> Event | None:
+        """What is asked next; None if more bytes are needed, or after AUTH until it is answered."""
+        while not (self._is_closed or self._is_paused):
             line = self._lines.next_line(MAX_HEADER if self._line else MAX_LINE)
             if line is None:
-                break
+                return None
             one = self._header_line(line) if self._line else self._request_line(line)
             if event := one and self._collected(one):
-                events.append(event)
-        return events
+                return event
+        return None
+
+    def ended(self) -> None:
+        """The client closed its side.
+
+        Raises:
+            RemoteProtocolError: in the middle of a line, a header or a batch: it is not done.
+        """
+        if not self._is_closed and (self._line or self._batch or not self._lines.is_empty):
+            raise RemoteProtocolError("the connection ended in the middle of a request")
+        self._is_closed = True
 
     def reply(self, request: Request | Batch, status: int, text: str) -> bytes:
-        """The answer to a request, on the wire."""
+        """The answer to a request, on the wire.
+
+        Raises:
+            LocalProtocolError: a status that there is not.
+        """
         keyword = "batch" if isinstance(request, Batch) else request.keyword.lower()
         return Reply(request.seq, keyword, status, text).to_bytes()
-
-    def refuse(self, refused: Refused) -> bytes:
-        """The answer to what cannot be done, on the wire."""
-        return refused.reply.to_bytes()
 
     def push(self, push: Push) -> bytes:
         """A push on the wire.
 
         Raises:
-            LocalProtocolError: to nobody whom we know.
+            LocalProtocolError: to nobody whom we know, or it cannot be written.
         """
         if self._allowed is BEFORE_AUTH:
             raise LocalProtocolError("a push before AUTH")
@@ -102,16 +121,18 @@ class ServerConnection:
 
     def _request_line(self, text: bytes) -> Request | Refused | None:
         if text == TOO_LONG:
-            return self._refused(RequestLine(0, "?"), 413, f"a line has at most {MAX_LINE} bytes")
+            reason = f"a line has at most {MAX_LINE} bytes"
+            return self._last(RequestLine(0, "?"), 413, reason)
         if not text.strip():
             return None  # a person pressed Enter
         line = parse_request_line(text)
         if line.keyword not in self._allowed and self._allowed is BEFORE_AUTH:
-            self._close()
-            return Refused(Reply(line.seq, line.keyword.lower(), 401, "AUTH first"), is_last=True)
+            return self._last(line, 401, "AUTH first")
+        if not line.is_readable:
+            return self._last(line, 400, line.reason or "")
         if line.grammar.has_header:
             self._line = line
-            self._header, self._header_bytes, self._is_too_large = [], 0, False
+            self._header, self._is_too_large = bytearray(), False
             return None
         return self._request(line, None)
 
@@ -119,45 +140,46 @@ class ServerConnection:
         """A line of a header; an empty one ends it."""
         assert self._line
         if text:
-            self._header_bytes += len(text) + 1
-            self._is_too_large |= text == TOO_LONG or self._header_bytes > MAX_HEADER
+            self._is_too_large |= text == TOO_LONG or len(self._header) + len(text) >= MAX_HEADER
             if self._is_too_large:
                 self._header.clear()
             else:
-                self._header.append(text)
+                self._header += text + b"\n"
             return None
         line, self._line = self._line, None
         if self._is_too_large:
-            return self._refused(line, 413, f"a header has at most {MAX_HEADER} bytes")
-        data, self._header = b"\n".join(self._header), []
+            return _refused(line, 413, f"a header has at most {MAX_HEADER} bytes")
+        data, self._header = bytes(self._header), bytearray()
         try:
             header = Header.parse(data)
         except HeaderError as error:
-            return self._refused(line, 400, str(error))
+            return _refused(line, 400, str(error))
         return self._request(line, header)
 
     def _request(self, line: RequestLine, header: Header | None) -> Request | Refused | None:
-        if line.reason or line.keyword not in self._allowed:
-            return self._refused(line, 400, line.reason or "this connection is somebody's already")
-        if line.keyword == "QUIT":
-            self._close()
-        if line.keyword == "BATCH" and not self._batch:
+        if line.keyword == "BATCH":
             return self._begin_batch(line)
+        if line.reason or line.keyword not in self._allowed:
+            return _refused(line, 400, line.reason or "this connection is somebody's already")
+        if line.keyword == "QUIT":
+            self._is_closed = True
+        self._is_paused = line.keyword == "AUTH"
         return Request(line.seq, line.keyword, line.arguments, header)
 
-    def _refused(self, line: RequestLine, status: int, text: str) -> Refused:
-        return Refused(Reply(line.seq, line.keyword.lower(), status, text))
-
-    def _close(self) -> None:
+    def _last(self, line: RequestLine, status: int, text: str) -> Refused:
+        """It cannot be told what follows, or must not be answered."""
         self._is_closed = True
-        self._lines.clear()
+        self._lines = LineBuffer()
+        return Refused(_refused(line, status, text).reply, is_last=True)
 
     # -- batches
 
     def _begin_batch(self, line: RequestLine) -> Refused | None:
+        if line.reason or self._batch:
+            return self._last(line, 400, line.reason or "a batch within a batch")
         count = int(line.arguments[0])
         if not 1 <= count <= MAX_BATCH:
-            return self._refused(line, 413, f"a batch has 1 to {MAX_BATCH} requests")
+            return self._last(line, 413, f"a batch has 1 to {MAX_BATCH} requests")
         self._batch, self._missing = line, count
         self._batched, self._batch_bytes, self._fault = [], 0, None
         return None
@@ -166,22 +188,29 @@ class ServerConnection:
         """The event itself, or nothing while it is one of a batch, or the batch."""
         if not self._batch or self._is_closed:
             return event
+        line = self._batch
         self._missing -= 1
-        self._batch_bytes += self._header_bytes
         if isinstance(event, Refused):
-            self._fault = self._fault or f"{event.reply.keyword}: {event.reply.text}"
+            self._fault = self._fault or event.reply
         elif not KEYWORDS[event.keyword].is_change:
-            self._fault = self._fault or "a batch holds changes only"
-        elif self._batch_bytes > MAX_BATCH_BYTES:
-            self._fault = self._fault or f"a batch has at most {MAX_BATCH_BYTES} bytes"
+            self._fault = self._fault or _refused(line, 400, "a batch holds changes only").reply
         else:
+            self._batch_bytes += weight(event)
             self._batched.append(event)
+            if self._batch_bytes > MAX_BATCH_BYTES and not self._fault:
+                reason = f"a batch has at most {MAX_BATCH_BYTES} bytes"
+                self._fault = _refused(line, 413, reason).reply
         if self._fault:
             self._batched.clear()
         if self._missing:
             return None
-        line, self._batch = self._batch, None
+        self._batch = None
         if self._fault:
-            return self._refused(line, 400, self._fault)
+            keyword = "" if self._fault.keyword == "batch" else f"{self._fault.keyword}: "
+            return _refused(line, self._fault.status, keyword + self._fault.text)
         batched, self._batched = tuple(self._batched), []
         return Batch(line.seq, batched)
+
+
+def _refused(line: RequestLine, status: int, text: str) -> Refused:
+    return Refused(Reply(line.seq, line.keyword.lower(), status, text))
