@@ -141,7 +141,7 @@ class Base64Decoder:
             if count:
                 end = position + count * (length + len(ending))
                 self._odd = max(self._odd - count, 0)
-                if not self._extend(len(content), length, ending):
+                if not self._extend(len(content), length, ending, count):
                     self._note_lines(len(content), length, ending, buffer[position:end])
                 return content, end
         return b"", newline + 1
@@ -190,7 +190,7 @@ class Base64Decoder:
         """One line, or a piece of a long one; False if it is not worth a record."""
         if ending not in ENDINGS:
             return False
-        if self._extend(size, length, ending):
+        if self._extend(size, length, ending, 1):
             return True
         if length < _MIN_LINE:
             return False
@@ -199,20 +199,21 @@ class Base64Decoder:
         self._run = Base64Lines(size, 0 if in_one_line else length, ending or b"\n", bool(ending))
         return True
 
-    def _extend(self, size: int, length: int, ending: bytes) -> bool:
-        """Add to the run, if what is added is made in the same way."""
+    def _extend(self, size: int, length: int, ending: bytes, lines: int) -> bool:
+        """Add lines of one length to the run, if they are made in the same way."""
         run = self._run
         if run is None:
             return False
         if run.length:
             is_same = (
                 run.is_ended
-                and length <= run.length
+                # A line that is shorter can only be the last.
+                and (length == run.length or (length < run.length and lines == 1))
                 and ending in (run.newline, b"")
                 and run.size % (run.length // 4 * 3) == 0
             )
         else:
-            is_same = not run.is_ended and run.size % 3 == 0
+            is_same = not run.is_ended and run.size % 3 == 0 and lines == 1
         if is_same:
             self._run = Base64Lines(
                 run.size + size, run.length, ending or run.newline, bool(ending)

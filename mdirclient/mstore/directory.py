@@ -173,10 +173,7 @@ class DirectoryMstore:
         try:
             if self._held_sha256(segment) != sha256:
                 return False
-            from mdirclient.mstore.original import original  # a new message needs it not
-
-            for _ in original(self._message_path(segment)):
-                pass
+            _check(self._message_path(segment))
         except (DamagedMessageError, FileNotFoundError):
             return False
         return True
@@ -193,6 +190,13 @@ class DirectoryMstore:
                 ]
             )
         )
+        try:
+            _check(shelf.path)
+        except DamagedMessageError as error:
+            raise StoreError(
+                f"a mail of {size} bytes could not be made again from what was written "
+                f"({error.reason}); nothing was stored"
+            ) from error
         return _fs.publish_directory(shelf.path, self._message_path(segment))
 
     def _settle(self) -> None:
@@ -250,6 +254,19 @@ def _read_base(mark: str) -> str:
     if head.get("mstore") != STORE_FORMAT or "base" not in head:
         raise StoreError(f"{mark}: an mstore of another format than {STORE_FORMAT}")
     return head["base"]
+
+
+def _check(directory: str) -> None:
+    """Whether what is stored gives the original: its sender lets go of it because of us.
+
+    Raises:
+        FileNotFoundError: there is no message.
+        DamagedMessageError: it does not.
+    """
+    from mdirclient.mstore.original import original
+
+    for _ in original(directory):
+        pass
 
 
 def _shelve(shelf: DirectoryShelf, content: Iterable[bytes]) -> tuple[int, str]:

@@ -6,13 +6,14 @@ import base64
 import hashlib
 import quopri
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pathvalidate import is_valid_filename
 
 from mdirclient import Header, Limits, Mail, PartURL, take_apart
 from mdirclient.errors import HeaderError, PartURLError
 from mdirclient.mail import Decomposer
+from mdirclient.mail.base64 import decode_base64
 from mdirclient.mail.memory import MemoryShelf
 from mdirclient.naming import fold, safe_name, suffix_key, with_suffix
 from mdirclient.url import is_usable_message_id
@@ -205,6 +206,38 @@ def test_decoding_does_not_depend_on_the_pieces(
     pieces = in_pieces(head + body, [len(head), *cuts], Limits())
     assert whole.contents == pieces.contents
     assert head + body == whole.original() == pieces.original()
+
+
+LINE_LENGTHS = st.sampled_from([4, 8, 32, 36, 60, 72, 76, 76, 76, 75, 77, 1000, 40_000, 70_000])
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.tuples(
+            LINE_LENGTHS,
+            st.integers(1, 4),
+            st.sampled_from(
+                [b"\r\n", b"\n", b"\r\n\r\n", b"", b"=\n", b"==\r\n", b"!\n", b" \r\n"]
+            ),
+        ),
+        max_size=8,
+    ),
+    st.lists(st.integers(1, 200_000), max_size=4),
+)
+@example([(76, 4, b"\r\n"), (60, 4, b"\r\n")], [])
+@example([(70_000, 1, b""), (60, 1, b"\n"), (4464, 3, b"\n")], [])
+def test_base64_of_any_lines_comes_back(
+    lines: list[tuple[int, int, bytes]], cuts: list[int]
+) -> None:
+    """Lines of several lengths after each other, long ones, other ends, in any chunks."""
+    text = base64.b64encode(bytes(range(256)) * 210)
+    body = b"".join((text[:length] + end) * count for length, count, end in lines)
+    mail = b"Content-Transfer-Encoding: base64\n\n" + body
+    whole = take_apart(mail)
+    pieces = in_pieces(mail, cuts, Limits())
+    assert mail == whole.original() == pieces.original()
+    assert whole.contents == pieces.contents == (decode_base64(body),)
 
 
 @given(st.binary(max_size=300), st.integers(1, 20), st.sampled_from([b"\r\n", b"\n"]))

@@ -13,6 +13,7 @@ import pytest
 
 from mdirclient import Limits
 from mdirclient.errors import DamagedMessageError, StoreError, UnknownContentError
+from mdirclient.mail.recipe import RecipeWriter
 from mdirclient.mstore import DirectoryMstore
 from tests.crash.ladder import counted
 from tests.mails import small, two_photos
@@ -103,6 +104,27 @@ def test_after_a_failed_beginning_nothing_is_kept(store: DirectoryMstore) -> Non
         for refused in (lambda: receiver.write(b"Subject: x"), receiver.commit):
             with pytest.raises(ValueError, match="from its beginning"):
                 refused()
+
+
+@pytest.mark.parametrize("damage", ["recipe", "content", "disk"])
+def test_what_cannot_be_made_again_is_not_acknowledged(
+    store: DirectoryMstore, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """Be it our mistake or the disk's: the sender keeps the mail."""
+    if damage == "recipe":
+        between = RecipeWriter.between
+        monkeypatch.setattr(RecipeWriter, "between", lambda self, data: between(self, data[:-1]))
+    elif damage == "content":
+        monkeypatch.setattr("binascii.a2b_base64", lambda text: b"x" * (len(text) // 4 * 3))
+    else:
+        write = os.write
+        monkeypatch.setattr(os, "write", lambda file, data: write(file, bytes(len(data))))
+    with pytest.raises(StoreError, match="nothing was stored"):
+        store.add(two_photos())
+    monkeypatch.undo()
+    assert [] == os.listdir(os.path.join(store.path, "messages"))
+    assert [] == os.listdir(os.path.join(store.path, "incoming"))
+    assert not store.add(two_photos()).anchor.variant
 
 
 def test_a_receiver_is_committed_once(store: DirectoryMstore) -> None:
