@@ -76,7 +76,7 @@ class QuotedPrintableDecoder:
         if lines := _lines_of(text, content, style):
             self._segments.append(lines)
         else:
-            self._segments += _each_line(text, style) or [Raw(len(content), text)]
+            self._segments += _each_line(text, following, style) or [Raw(len(content), text)]
         return content
 
 
@@ -144,21 +144,21 @@ def _lines_of(text: bytes, content: bytes, style: _Style) -> QuotedLines | None:
     return lines if is_same else None
 
 
-def _each_line(text: bytes, style: _Style) -> list[Segment]:
+def _each_line(text: bytes, following: bytes, style: _Style) -> list[Segment]:
     """The same, but for lines that cannot be; nothing if they are too many.
 
     Linear: odd lines are found by halving, and only a few of them.
     """
     segments: list[Segment] = []
     odd = 0
-    todo = [text]
+    todo = [(text, following)]
     while todo:
-        piece = todo.pop()
-        content = decode_quoted(piece)
+        piece, after = todo.pop()
+        content = decode_quoted(piece, after)
         lines = _lines_of(piece, content, style)
         middle = 0 if lines else _hard_line_end(piece, len(piece) // 2)
         if middle:
-            todo += [piece[middle:], piece[:middle]]
+            todo += [(piece[middle:], after), (piece[:middle], piece[middle : middle + 1])]
             continue
         odd += not lines
         if odd > _FEW:

@@ -213,6 +213,14 @@ def test_large_bodies_are_decoded_in_pieces() -> None:
         assert b"x" * shift + "é".encode() * 600_000 == check(body).contents[0]
 
 
+@pytest.mark.parametrize("shift", range(8))
+@pytest.mark.parametrize("odd", [b"=c3=C3", b"=c3=C3\n=c3=C3\n"])
+@pytest.mark.parametrize("tail", [b"====b", b"= =b", b"=\r=b", b"=4=b", b"=\n=b"])
+def test_odd_lines_over_the_end_of_a_piece(shift: int, odd: bytes, tail: bytes) -> None:
+    """What follows a cut tells what is before it."""
+    check(QUOTED + odd + b"a" * (65_536 - len(odd) - shift) + tail * 3 + b"x\n")
+
+
 @pytest.mark.parametrize("unit", [b"=", b"==", b"= ", b"=\r", b"=3", b" =", b"=\n", b"\r", b" "])
 def test_any_run_of_quoted_printable_comes_back(unit: bytes) -> None:
     """Also over the end of a piece."""
