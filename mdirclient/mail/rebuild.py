@@ -13,8 +13,6 @@ import attrs
 
 from mdirclient.errors import RecipeError
 from mdirclient.header import Header
-from mdirclient.mail.base64 import encode_base64
-from mdirclient.mail.quoted_printable import encode_quoted
 from mdirclient.mail.recipe import FORMAT, MAX_RAW
 from mdirclient.mail.segment import EOLS, Base64Lines, QuotedLines, Raw, Same, Segment, unpack
 
@@ -175,8 +173,12 @@ class _PartReader:
         if isinstance(segment, Same):
             yield from content
         elif isinstance(segment, Base64Lines):
+            from mdirclient.mail.base64 import encode_base64  # texts need it not
+
             yield from encode_base64(content, segment)
         elif isinstance(segment, QuotedLines):
+            from mdirclient.mail.quoted_printable import encode_quoted
+
             try:
                 yield encode_quoted(b"".join(content), segment)
             except ValueError as error:
