@@ -10,6 +10,7 @@ from mdirclient.settings import Settings, file_path, file_url
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import Mdird, Mstore
+    from mdirclient.protocol.address import Address
 
 STORE: Final = "store"
 
@@ -24,24 +25,36 @@ def connect(
     """Open an mdird.
 
     Args:
-        url: `file:///path` for one in a directory of this machine; None: `$MDIRD`, else the
-            user's data directory, so that nothing has to be set up.
+        url: `file:///path` for one in a directory of this machine;
+            `mdird://user:token@host:port` or `unix:///path` for one that is served; None:
+            `$MDIRD`, else the user's data directory, so that nothing has to be set up.
         create: make it (and the store in it) if it is missing.
-        timeout: seconds to wait for other processes.
+        timeout: seconds to wait for other processes, or for the server.
         settings: instead of this process's environment.
 
     Raises:
-        TransportError: it is missing or cannot be opened.
+        TransportError: it is missing, or cannot be opened or reached.
+        PermanentReplyError: 401, the user or token is not accepted.
         StoreError: its store is missing or cannot be opened.
         SettingsError: the url cannot be used.
     """
-    from mdirclient.mdird import EmbeddedMdird  # what another kind of mdird does not need
-
     found = settings or Settings(os.environ)
     address = url or found.mdird()
+    if not address.startswith("file:"):
+        from mdirclient.mdird.remote import RemoteMdird  # what a file does not need
+        from mdirclient.protocol.address import parse_address
+
+        server = parse_address(address)
+        return RemoteMdird(server, timeout=timeout, store=lambda: store_of(server, found, timeout))
+    from mdirclient.mdird import EmbeddedMdird  # what another kind of mdird does not need
+
     path = file_path(address, "MDIRD")
-    store = found.find("MDIR_STORE") or file_url(os.path.join(path, STORE))
-    return EmbeddedMdird(path, open_store(store, create=create), create=create, timeout=timeout)
+    given = found.find("MDIR_STORE") or file_url(os.path.join(path, STORE))
+    store = _open_store(given, create=create, timeout=timeout)
+    users = found.get("MDIR_USERS")
+    return EmbeddedMdird(
+        path, _with_bases(store, found, timeout), create=create, timeout=timeout, users=users
+    )
 
 
 def open_store(
@@ -50,7 +63,8 @@ def open_store(
     """Open an mstore.
 
     Args:
-        url: `file:///directory`; None: `$MDIR_STORE`, else `store/` in the embedded mdird.
+        url: `file:///directory`, or `https://user:token@host/path/` where one is served; None:
+            `$MDIR_STORE`, else that of the mdird.
         create: make it if it is missing.
         settings: instead of this process's environment.
 
@@ -58,15 +72,57 @@ def open_store(
         StoreError: it is missing or no mstore.
         SettingsError: the url cannot be used.
     """
-    from mdirclient.mstore import DirectoryMstore
-
     found = settings or Settings(os.environ)
     given = url or found.find("MDIR_STORE")
+    if not given:
+        mdird = found.mdird()
+        if not mdird.startswith("file:"):
+            from mdirclient.protocol.address import parse_address
+
+            return store_of(parse_address(mdird), found, 30.0)
+        given = file_url(os.path.join(file_path(mdird, "MDIRD"), STORE))
+    return _open_store(given, create=create, timeout=30.0)
+
+
+def store_of(server: Address, settings: Settings, timeout: float) -> Mstore:
+    """The store of an mdird that is served: by HTTP at the same address, unless one is set."""
+    given = settings.find("MDIR_STORE")
     if given:
-        return DirectoryMstore(file_path(given, "MDIR_STORE"), create=create)
-    mdird = found.mdird()
-    if not mdird.startswith("file:"):
-        raise SettingsError(
-            "MDIR_STORE", mdird, "only an mdird at file:///path has a store of its own"
-        )
-    return DirectoryMstore(os.path.join(file_path(mdird, "MDIRD"), STORE), create=create)
+        return _with_bases(_open_store(given, create=False, timeout=timeout), settings, timeout)
+    from mdirclient.fetch import Fetcher
+    from mdirclient.mstore.remote import RemoteMstore
+
+    return _with_bases(RemoteMstore(Fetcher(server, timeout=timeout)), settings, timeout)
+
+
+def _open_store(url: str, *, create: bool, timeout: float) -> Mstore:
+    if url.startswith("https:"):
+        from mdirclient.fetch import Fetcher
+        from mdirclient.mstore.remote import RemoteMstore
+        from mdirclient.protocol.address import parse_place
+
+        address, prefix = parse_place(url, "MDIR_STORE")
+        return RemoteMstore(Fetcher(address, prefix, timeout=timeout))
+    from mdirclient.mstore import DirectoryMstore
+
+    return DirectoryMstore(file_path(url, "MDIR_STORE"), create=create)
+
+
+def _with_bases(store: Mstore, settings: Settings, timeout: float) -> Mstore:
+    """The store, and further bases where some are set."""
+    given = settings.find("MDIR_BASES")
+    if not given:
+        return store
+    from mdirclient.mstore.bases import BasesMstore
+
+    others: dict[str, Mstore] = {}
+    for pair in given.split(","):
+        base, equals, place = pair.strip().partition("=")
+        if not equals or not base.endswith(("/", ":")):
+            raise SettingsError(
+                "MDIR_BASES",
+                pair,
+                "expected base=place, such as https://host/path/=https://user:token@host/path/",
+            )
+        others[base] = _open_store(place, create=False, timeout=timeout)
+    return BasesMstore(store, others)

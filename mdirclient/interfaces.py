@@ -5,8 +5,8 @@ Each has a contract suite in `mdirclient.testing`, which every implementation pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from os import PathLike
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Protocol, Self
@@ -98,6 +98,21 @@ class Subscription(Protocol):
         """End the iteration, also one that another thread waits in."""
 
 
+class AsyncSubscription(Protocol):
+    """A `Subscription` whose events come as an asynchronous iterator."""
+
+    version: int
+    folder_id: str
+    epoch: str
+    is_listing: bool
+
+    def __aiter__(self) -> AsyncIterator[Patch | Now | End]:
+        """See `Subscription.__iter__`."""
+
+    async def close(self) -> None:
+        """End the iteration, also one that another task waits in."""
+
+
 class Mdird(Protocol):
     """The service that holds the mdir. A context manager; may be shared by threads.
 
@@ -172,6 +187,59 @@ class Mdird(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class AsyncChanges(Protocol):
+    """The changes of an `Mdird`, as coroutines; in a batch they are collected."""
+
+    async def put(self, folder: str, header: Header) -> int:
+        """See `Mdird.put`."""
+
+    async def set(self, folder: str, header: Header, *, base: int) -> int:
+        """See `Mdird.set`."""
+
+    async def classify(self, folder: str, header: Header) -> None:
+        """See `Mdird.classify`."""
+
+    async def remove(self, folder: str, pattern: Header) -> int:
+        """See `Mdird.remove`."""
+
+
+class AsyncMdird(AsyncChanges, Protocol):
+    """An `Mdird` for asyncio: the same names. An asynchronous context manager.
+
+    Used in one loop. Its store blocks.
+    """
+
+    store: Mstore
+
+    def batch(self) -> AbstractAsyncContextManager[AsyncChanges]:
+        """See `Mdird.batch`."""
+
+    def lookup(self, folder: str, pattern: Header = ...) -> AsyncIterator[Header]:
+        """See `Mdird.lookup`."""
+
+    async def subscribe(
+        self,
+        folder: str,
+        version: int = 0,
+        *,
+        epoch: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncSubscription:
+        """See `Mdird.subscribe`."""
+
+    async def close(self) -> None:
+        """Release the connection."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,

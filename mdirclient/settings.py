@@ -31,7 +31,18 @@ class Setting:
 
 SETTINGS: Final = (
     Setting("MDIRD", None, "the mdird to connect to; default: `file://` + user data directory"),
-    Setting("MDIR_STORE", None, "the mstore; default: `store/` in the embedded mdird"),
+    Setting(
+        "MDIRD_LISTEN",
+        None,
+        "where `mdird serve` listens: `unix:/path`, `tcp://host:port`, by commas; default: a"
+        " socket in the user's runtime directory",
+    ),
+    Setting(
+        "MDIR_STORE",
+        None,
+        "the mstore: `file:///dir` or `https://host/path/`; default: that of the mdird",
+    ),
+    Setting("MDIR_BASES", None, "further `base=place` pairs to fetch from, by commas"),
     Setting("MDIR_USERS", "Users", "folder with one entry `type: user` for each user"),
     Setting("MDIR_SMTP_ACCOUNTS", "SMTP/Accounts", "one folder for each mail address served"),
     Setting("MDIR_SMTP_OUTBOX", "SMTP/Outbox", "a folder for each address: what is to be sent"),
@@ -86,6 +97,10 @@ class Settings:
         """The url of the mdird."""
         return self.find("MDIRD") or file_url(_user_data_directory())
 
+    def listen(self) -> str:
+        """Where `mdird serve` listens."""
+        return self.find("MDIRD_LISTEN") or f"unix:{_user_runtime_directory()}/mdird.socket"
+
     def _read_files(self) -> list[dict[str, str]]:
         if self._config is not None:
             return [_read_file(self._config)]
@@ -137,6 +152,12 @@ def _user_data_directory() -> str:
     import platformdirs  # only where the environment does not say it all
 
     return platformdirs.user_data_dir(APPLICATION)
+
+
+def _user_runtime_directory() -> str:
+    import platformdirs  # only where the environment does not say it all
+
+    return platformdirs.user_runtime_dir(APPLICATION)
 
 
 def _read_file(path: str, *, is_needed: bool = True) -> dict[str, str]:

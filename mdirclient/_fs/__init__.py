@@ -6,7 +6,7 @@ on return and what a crash leaves. Errors of the disk pass unchanged as `OSError
 
 from mdirclient._fs.flush import Group, has_syncfs, sync_directory, sync_file
 from mdirclient._fs.lock import is_abandoned, lock
-from mdirclient._fs.probe import FileSystem, filesystem_type, is_network_filesystem
+from mdirclient._fs.probe import FileSystem, filesystem_type, free_bytes, is_network_filesystem
 from mdirclient._fs.publish import (
     has_hard_links,
     make_directories,
@@ -16,6 +16,7 @@ from mdirclient._fs.publish import (
     publish_directory,
     remove,
     remove_tree,
+    set_mode,
     sweep,
 )
 from mdirclient._fs.read import NOT_A_FILE, chunks, open_file, read_file
@@ -32,6 +33,7 @@ __all__ = [
     "chunks",
     "create",
     "filesystem_type",
+    "free_bytes",
     "grain_ns",
     "has_hard_links",
     "has_syncfs",
@@ -51,6 +53,7 @@ __all__ = [
     "remove_tree",
     "replace",
     "replace_with",
+    "set_mode",
     "spool",
     "stamp_of",
     "sweep",

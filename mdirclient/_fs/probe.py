@@ -81,3 +81,9 @@ class FileSystem:
 def is_network_filesystem(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is on a network file system, as far as the system tells."""
     return filesystem_type(path) in NETWORK_TYPES
+
+
+def free_bytes(path: str) -> int:
+    """Bytes that whoever runs this may still write to the file system of a path."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize

@@ -141,6 +141,11 @@ def make_directory(path: Path, *, exist_ok: bool = False) -> None:
             raise
 
 
+def set_mode(path: Path, mode: int) -> None:
+    """Give a name its permissions, whatever the umask says."""
+    os.chmod(path, mode)
+
+
 def remove(path: Path) -> None:
     """Remove a file's name if it is there. Not durable yet."""
     with contextlib.suppress(FileNotFoundError):

@@ -30,18 +30,24 @@ class NewFile:
         path: of the file.
         durable: whether `close` flushes.
         group: flushes the file instead, later, with others.
+        mode: permissions, of which the umask takes some.
 
     Raises:
         FileExistsError: something has the name already, be it a dangling symbolic link.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, durable: bool = True, group: Group | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durable: bool = True,
+        group: Group | None = None,
+        mode: int = 0o666,
     ) -> None:
         self.path = os.fspath(path)
         self._durable = durable
         self._group = group
-        self._descriptor: int | None = os.open(self.path, _NEW | _BINARY | _NO_FOLLOW, 0o666)
+        self._descriptor: int | None = os.open(self.path, _NEW | _BINARY | _NO_FOLLOW, mode)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append all of `data`; nothing of it is durable yet."""
@@ -95,7 +101,9 @@ class NewFile:
         self.discard()
 
 
-def create(path: str | os.PathLike[str], data: bytes, *, durable: bool = True) -> None:
+def create(
+    path: str | os.PathLike[str], data: bytes, *, durable: bool = True, mode: int = 0o666
+) -> None:
     """Create a file that must not exist yet. Content durable on return, name not yet.
 
     Crash: leaves nothing, or a part of the file under this name; so only names that no
@@ -104,7 +112,7 @@ def create(path: str | os.PathLike[str], data: bytes, *, durable: bool = True) -
     Raises:
         FileExistsError: something has the name already.
     """
-    with NewFile(path, durable=durable) as file:
+    with NewFile(path, durable=durable, mode=mode) as file:
         file.write(data)
         file.close()
 

@@ -8,15 +8,16 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from mdirclient.errors import reply_error
 from mdirclient.header import Header
+from mdirclient.mdird.cursor import Cursor, OvertakenError
 from mdirclient.mdird.replies import replies
-from mdirclient.mdird.schema import ROOT
+from mdirclient.mdird.tables import Tables
 from mdirclient.patch import End, Now, Patch
 
 #: Seconds between two looks at the database's change counter (a read of shared memory).
 POLL: Final = 0.025
-_PAGE: Final = 500
+GONE: Final = (404, "the folder is gone")
+OVERTAKEN: Final = (205, "the history that was to come is gone; subscribe again")
 
 
 class EmbeddedSubscription:
@@ -35,6 +36,7 @@ class EmbeddedSubscription:
         timeout: float | None,
     ) -> None:
         self._connection = connection
+        self._tables = Tables(connection)
         self._folder = folder
         self._number = number
         self._timeout = timeout
@@ -43,27 +45,14 @@ class EmbeddedSubscription:
         self._is_iterating = False
         try:
             with replies():
-                row = connection.execute(
-                    "SELECT id, version, value FROM folder, mdir"
-                    " WHERE number = ? AND key = 'epoch'",
-                    (number,),
-                ).fetchone()
-            self._begin(row, version, epoch)
+                self._cursor = Cursor(connection, folder, number, version, epoch)
         except BaseException:
             connection.close()
             raise
-
-    def _begin(self, row: tuple[str, int, str], version: int, epoch: str | None) -> None:
-        self.folder_id, self.version, self.epoch = row
-        is_restored = epoch is not None and epoch != self.epoch
-        self.is_listing = version == 0 or is_restored
-        if version > self.version and not is_restored:
-            raise reply_error(
-                409,
-                f"version {version} of {self._folder!r} is above its own, {self.version}: the "
-                f"counter was counted for another folder, or corrected too far",
-            )
-        self._sent = 0 if self.is_listing else version
+        self.version = self._cursor.version
+        self.folder_id = self._cursor.folder_id
+        self.epoch = self._cursor.epoch
+        self.is_listing = self._cursor.is_listing
 
     def __iter__(self) -> Iterator[Patch | Now | End]:
         """See `Subscription.__iter__`."""
@@ -74,6 +63,8 @@ class EmbeddedSubscription:
         try:
             with replies():
                 yield from self._follow()
+        except OvertakenError:
+            yield End(self._folder, *OVERTAKEN)
         finally:
             self._closed.set()
             self._connection.close()
@@ -86,40 +77,37 @@ class EmbeddedSubscription:
                 self._connection.close()
 
     def _follow(self) -> Iterator[Patch | Now | End]:
+        cursor = self._cursor
         deadline: float | None = None
         is_first = True
         while not self._closed.is_set():
             seen = self._change_counter()
-            if not self._is_there():
-                yield End(self._folder, 404, "the folder is gone")
+            if not self._tables.has_name(self._number):
+                yield End(self._folder, *GONE)
                 return
-            current, before = self._version(), self._sent
+            current, before = cursor.current(), cursor.sent
             yield from self._missing()
             if self._closed.is_set():
                 return  # in the middle of a page: not all was sent
-            if is_first or self._sent != before:
+            if is_first or cursor.sent != before:
                 is_first = False
                 # What was committed since `current` was read may not have been sent.
-                self._sent = max(self._sent, current)
-                yield Now(self._folder, self._sent)
+                cursor.sent = max(cursor.sent, current)
+                yield Now(self._folder, cursor.sent)
                 deadline = None if self._timeout is None else time.monotonic() + self._timeout
             if not self._wait(seen, deadline):
                 return
 
     def _missing(self) -> Iterator[Patch]:
-        while not self._closed.is_set():
-            rows = self._connection.execute(
-                "SELECT version, is_live, header FROM entry WHERE folder = ? AND version > ?"
-                " ORDER BY version LIMIT ?",
-                (self._number, self._sent, _PAGE),
-            ).fetchall()
-            if not rows:
-                return
-            for version, is_live, data in rows:
-                old, self._sent = self._sent, version
-                if is_live or not self.is_listing or version > self.version:
-                    action = "+" if is_live else "-"
-                    yield Patch(self._folder, old, version, action, Header.parse(data))  # type: ignore[arg-type]
+        while not self._closed.is_set() and (rows := self._cursor.missing()):
+            for row in rows:
+                yield Patch(
+                    self._folder,
+                    row.old_version,
+                    row.new_version,
+                    "+" if row.is_live else "-",
+                    Header.parse(row.header),
+                )
 
     def _wait(self, seen: int, deadline: float | None) -> bool:
         """Wait for a commit of any other connection; False when closed or out of time."""
@@ -133,16 +121,3 @@ class EmbeddedSubscription:
 
     def _change_counter(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-
-    def _version(self) -> int:
-        row = self._connection.execute(
-            "SELECT version FROM folder WHERE number = ?", (self._number,)
-        ).fetchone()
-        return int(row[0])
-
-    def _is_there(self) -> bool:
-        """Whether the folder has a name left."""
-        row = self._connection.execute(
-            "SELECT 1 FROM entry WHERE target = ? LIMIT 1", (self._number,)
-        ).fetchone()
-        return self._number == ROOT or row is not None

@@ -34,6 +34,7 @@ from mdirclient.url import DEFAULT_BASE, PartURL
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import URL, Content
+    from mdirclient.mail.rebuild import EndRecord
 
 #: Of the directory; recipes have a number of their own.
 STORE_FORMAT: Final = "2"
@@ -127,6 +128,21 @@ class DirectoryMstore:
 
                 return open_original(self._message_path(part_url.segment))
             return open(self._part_path(part_url), "rb")
+        except (FileNotFoundError, NotADirectoryError):
+            raise UnknownContentError(str(part_url)) from None
+
+    def contents(self, url: URL) -> tuple[EndRecord, ...]:
+        """Size and SHA-256 of the original of a message, and of each part, as stored.
+
+        Raises:
+            UnknownContentError: not in this store, or of another base.
+            DamagedMessageError: its recipe cannot be read.
+        """
+        from mdirclient.mstore.original import contents  # who delivers needs it not
+
+        part_url = self._checked(url)
+        try:
+            return contents(self._message_path(part_url.segment))
         except (FileNotFoundError, NotADirectoryError):
             raise UnknownContentError(str(part_url)) from None
 

@@ -11,7 +11,7 @@ from typing import IO
 from mdirclient import _fs
 from mdirclient.errors import DamagedMessageError, HeaderError, RecipeError
 from mdirclient.header import Header
-from mdirclient.mail.rebuild import read_head, read_records, rebuild
+from mdirclient.mail.rebuild import EndRecord, read_head, read_records, rebuild
 from mdirclient.mail.recipe import RECIPE
 
 
@@ -75,3 +75,21 @@ def original(directory: str) -> Iterator[bytes]:
 
 def _open_part(directory: str, number: int) -> IO[bytes]:
     return open(os.path.join(directory, str(number)), "rb")
+
+
+def contents(directory: str) -> tuple[EndRecord, ...]:
+    """Size and SHA-256 of the original, and then of each part as it was stored.
+
+    Raises:
+        FileNotFoundError: there is no message.
+        DamagedMessageError: the recipe cannot be read.
+    """
+    path = os.path.join(directory, RECIPE)
+    with open(path, "rb") as recipe:
+        try:
+            head = read_head(recipe)
+            ends = [one for one in read_records(recipe) if isinstance(one, EndRecord)]
+            whole = EndRecord(int(head["message-size"]), head["message-sha256"])
+        except (RecipeError, HeaderError, KeyError, ValueError) as error:
+            raise DamagedMessageError(path, str(error)) from error
+    return (whole, *ends)

@@ -202,19 +202,30 @@ def push_to_bytes(push: Push) -> bytes:
     Raises:
         LocalProtocolError: a version, an action or a status that there is not.
     """
-    folder = encode("folder", push.folder)
     if isinstance(push, Patch):
-        check_numbers(push.old_version, push.new_version)
-        if push.action not in ("+", "-"):
-            raise LocalProtocolError(f"{push.action!a} is neither + nor -")
-        versions = f"{push.old_version} {push.new_version}"
-        line = f"PATCH {folder} {versions} {push.action}\n".encode()
-        return line + push.header.to_bytes() + b"\n"
+        header = push.header.to_bytes()
+        return patch_to_bytes(push.folder, push.old_version, push.new_version, push.action, header)
+    folder = encode("folder", push.folder)
     if isinstance(push, Now):
         check_numbers(push.version)
         return f"NOW {folder} {push.version}\n".encode()
     check_numbers(0, status=push.status)
     return f"END {folder} {push.status} {one_line(push.text)}\n".encode()
+
+
+def patch_to_bytes(
+    folder: str, old_version: int, new_version: int, action: str, header: bytes
+) -> bytes:
+    """A patch on the wire, of a header that is in its text form already.
+
+    Raises:
+        LocalProtocolError: a version or an action that there is not.
+    """
+    check_numbers(old_version, new_version)
+    if action not in ("+", "-"):
+        raise LocalProtocolError(f"{action!a} is neither + nor -")
+    line = f"PATCH {encode('folder', folder)} {old_version} {new_version} {action}\n"
+    return line.encode() + header + b"\n"
 
 
 def one_line(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -229,8 +230,8 @@ class MdirdContract:
         mdird.put("A/B", item(1))
         mdird.put("A/B", item(2))
         mdird.remove("A/B", Header([("url", item(1)["url"])]))
-        subscription = mdird.subscribe("A/B", timeout=0)
-        assert subscription.is_listing
+        with closing(mdird.subscribe("A/B", timeout=0)) as subscription:
+            assert subscription.is_listing
         assert [("+", "mdir:2@x.org/1")] == missed(mdird, "A/B")
 
     def test_another_epoch_is_a_listing(self, mdird: Mdird) -> None:

@@ -7,10 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from mdirclient import Mdird, Mstore
+from mdirclient import Mdird, Mstore, connect
 from mdirclient.mdird import EmbeddedMdird
 from mdirclient.mstore import DirectoryMstore
 from mdirclient.testing import MdirdContract, MstoreContract
+from tests.served import Served, serving
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A server with a fresh mdir."""
+    with serving(tmp_path / "mdir") as server:
+        yield server
+
+
+@pytest.fixture(params=["unix", "tls"])
+def address(request: pytest.FixtureRequest, served: Served) -> str:
+    """Of the server, for who may do everything."""
+    if request.param == "unix":
+        return served.unix
+    return served.tls("root", served.user("root", "admin,connector"))
 
 
 class TestDirectoryMstore(MstoreContract):
@@ -20,6 +36,16 @@ class TestDirectoryMstore(MstoreContract):
     def store(self, tmp_path: Path) -> Mstore:
         """A fresh one."""
         return DirectoryMstore(tmp_path / "store")
+
+
+class TestRemoteMstore(MstoreContract):
+    """The store of a server."""
+
+    @pytest.fixture
+    def store(self, address: str) -> Iterator[Mstore]:
+        """A fresh one."""
+        with connect(address) as mdird:
+            yield mdird.store
 
 
 class TestEmbeddedMdird(MdirdContract):
@@ -36,4 +62,20 @@ class TestEmbeddedMdird(MdirdContract):
     def other(self, tmp_path: Path, mdird: EmbeddedMdird) -> Iterator[Mdird]:
         """As another process has it."""
         with EmbeddedMdird(tmp_path / "mdir", mdird.store, create=False) as other:
+            yield other
+
+
+class TestRemoteMdird(MdirdContract):
+    """A server, by its socket and by TLS."""
+
+    @pytest.fixture
+    def mdird(self, address: str) -> Iterator[Mdird]:
+        """A fresh one."""
+        with connect(address) as mdird:
+            yield mdird
+
+    @pytest.fixture
+    def other(self, address: str, mdird: Mdird) -> Iterator[Mdird]:
+        """As another process has it."""
+        with connect(address) as other:
             yield other

@@ -200,7 +200,7 @@ def test_a_foreign_database_is_an_error_of_mdird(tmp_path: Path) -> None:
     database = tmp_path / "mdir" / "mdird.sqlite3"
     database.unlink()
     connection = sqlite3.connect(database)
-    connection.execute("PRAGMA user_version=1")
+    connection.execute("PRAGMA user_version=2")
     connection.commit()
     connection.close()
     with connect(file_url(str(tmp_path / "mdir"))) as mdird, pytest.raises(MdirError):

@@ -1,0 +1,204 @@
+"""Changes of the mdir, each inside of a transaction that somebody else began and ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+from mdirclient.errors import reply_error
+from mdirclient.header import Header
+from mdirclient.mdird.operation import Operation, identity
+from mdirclient.mdird.rights import (
+    ADMIN_TYPES,
+    RIGHT_FIELDS,
+    Actor,
+    Rights,
+    check_user_name,
+    parse_right,
+)
+from mdirclient.mdird.tables import Tables, matches
+from mdirclient.mdird.tree import check_name
+from mdirclient.url import PartURL
+
+#: How long a repeated CLASS is recognised, in seconds.
+RECEIPTS_KEPT: Final = 30 * 24 * 3600
+#: Entries of these types are removed only by a pattern that has a type.
+_GUARDED_TYPES: Final = frozenset(["dir", "user", "stribution"])
+
+
+class Changer:
+    """Does operations, with the rights of who asks.
+
+    Args:
+        tables: of the mdird.
+        rights: in it.
+        clock: seconds since 1970, for receipts.
+    """
+
+    def __init__(self, tables: Tables, rights: Rights, clock: Callable[[], float]) -> None:
+        self._tables = tables
+        self._rights = rights
+        self._clock = clock
+
+    def apply(self, actor: Actor, operation: Operation) -> int:
+        """Do one operation; its answer.
+
+        Raises:
+            ReplyError: it is refused, and nothing of it was done that a rollback does not undo.
+        """
+        number = self._rights.folder(actor, operation.folder)
+        header = operation.header
+        self._rights.check(actor, number, "write")
+        if operation.keyword == "REM":
+            return self._remove(actor, number, header)
+        if header.get("type") in ADMIN_TYPES:
+            self._rights.check(actor, number, "admin")
+        if operation.keyword == "SET":
+            return self._set(actor, number, header, operation.base)
+        if operation.keyword == "CLASS" and not self._receive(number, header):
+            return 0
+        return self._put(actor, number, header)
+
+    def _put(self, actor: Actor, number: int, header: Header) -> int:
+        if header.get("type") == "dir":
+            return self._put_directory(actor, number, header)
+        key = _key(header)
+        live = self._tables.live_version(number, key)
+        if live:
+            return live
+        self._rights.check_put(actor, number, PartURL.parse(key))
+        return self._write(number, key, header)
+
+    def _set(self, actor: Actor, number: int, header: Header, base: int) -> int:
+        key = _key(header)
+        live = self._tables.live_version(number, key)
+        if live != base:
+            raise reply_error(409, f"the entry is at version {live}, not {base}")
+        if header.get("type") == "dir":
+            return self._set_directory(actor, number, key, header)
+        if not live:
+            self._rights.check_put(actor, number, PartURL.parse(key))
+        else:
+            before = self._tables.live_header(number, key)
+            if before and before.get("type") in ADMIN_TYPES:
+                self._rights.check(actor, number, "admin")
+        return self._write(number, key, header)
+
+    def _write(self, number: int, key: str, header: Header) -> int:
+        if header.get("type") == "user":
+            check_user_name(header.get("name", "nobody") or "")
+            self._tables.changed_tree()
+        return self._tables.write(number, key, header)
+
+    def _receive(self, number: int, header: Header) -> bool:
+        """Note a CLASS; False if it is a repeat."""
+        key = _key(header)
+        now = int(self._clock())
+        execute = self._tables.connection.execute
+        execute("DELETE FROM receipt WHERE at <= ?", (now - RECEIPTS_KEPT,))
+        added = execute("INSERT OR IGNORE INTO receipt VALUES (?, ?, ?)", (number, key, now))
+        return added.rowcount == 1
+
+    # -- removing
+
+    def _remove(self, actor: Actor, number: int, pattern: Header) -> int:
+        if not pattern.fields:
+            raise reply_error(400, "an empty pattern would remove everything")
+        # How many were removed tells what their fields hold.
+        self._rights.check(actor, number, "read")
+        count = after = 0
+        while rows := self._tables.page(number, pattern, after):
+            after = rows[-1][0]
+            for _, data in rows:
+                header = Header.parse(data)
+                is_guarded = header.get("type") in _GUARDED_TYPES and "type" not in pattern
+                if not is_guarded and matches(header, pattern):
+                    self._remove_one(actor, number, header)
+                    count += 1
+        return count
+
+    def _remove_one(self, actor: Actor, number: int, header: Header) -> None:
+        key = _key(header)
+        kind = header.get("type")
+        if kind == "dir":
+            self._remove_directory(actor, number, key, header)
+            return
+        if kind in ADMIN_TYPES:
+            self._rights.check(actor, number, "admin")
+        if kind == "user":
+            self._tables.changed_tree()
+        self._tables.write(number, key, Header([("url", header["url"])]), is_live=False)
+
+    def _remove_directory(self, actor: Actor, number: int, key: str, header: Header) -> None:
+        target = self._tables.known_id(header["id"])
+        assert target
+        if not self._tables.is_only_name(target):
+            # Another name may become its home, and so decide about its rights.
+            self._rights.check(actor, target, "admin")
+        elif self._tables.has_entries(target):
+            raise reply_error(409, f"the folder {header['name']!r} is not empty")
+        shown = Header([("type", "dir"), ("id", header["id"]), ("name", header["name"])])
+        self._tables.write(number, key, shown, is_live=False)
+        self._tables.settle_home(target)
+        self._tables.changed_tree()
+
+    # -- folders
+
+    def _put_directory(self, actor: Actor, number: int, header: Header) -> int:
+        name = check_name(header.get("name", "") or "")
+        given = header.get("id")
+        if row := self._tables.directory(number, name):
+            version, _, identifier = row
+            if given in (None, identifier):
+                return version
+            raise reply_error(409, f"there is another folder {name!r}")
+        identifier = given or os.urandom(16).hex()
+        if not identifier.isascii() or not identifier.isalnum() or len(identifier) > 64:
+            raise reply_error(400, "the id of a folder is 1 to 64 letters and digits")
+        self._check_right_fields(actor, number, header, Header())
+        if known := self._tables.known_id(identifier):
+            # A mount becomes its home when the first name is removed.
+            self._rights.check(actor, known, "admin")
+        target = known or self._tables.make_id(identifier)
+        if self._tables.is_inside(number, target):
+            raise reply_error(409, f"a folder cannot be inside of itself: {name!r}")
+        kept = header.replace("id", identifier).replace("name", name)
+        version = self._tables.write(number, _key(kept), kept, target=target)
+        self._tables.settle_home(target)
+        self._tables.changed_tree()
+        return version
+
+    def _set_directory(self, actor: Actor, number: int, key: str, header: Header) -> int:
+        """Other fields for a folder: its id and name are what it is found by."""
+        found = self._tables.directory(number, header["name"])
+        if not found:
+            raise reply_error(400, "SET changes the fields of a folder that is there")
+        self._rights.check(actor, found[1], "admin")
+        before = self._tables.live_header(number, key) or Header()
+        self._check_right_fields(actor, number, header, before, target=found[1])
+        version = self._tables.write(number, key, header, target=found[1])
+        self._tables.changed_tree()
+        return version
+
+    def _check_right_fields(
+        self, actor: Actor, number: int, header: Header, before: Header, *, target: int = 0
+    ) -> None:
+        """Who says rights in a folder must have them."""
+        if all(header.get_all(name) == before.get_all(name) for name in RIGHT_FIELDS):
+            return
+        self._rights.check(actor, target or number, "admin")
+        if owner := header.get("owner"):
+            check_user_name(owner)
+        for value in header.get_all("right"):
+            given, _ = parse_right(value)
+            if "connector" in given and value not in before.get_all("right"):
+                # An owner who makes a connector could open every content that there is.
+                self._rights.check(actor, target or number, "connector")
+
+
+def _key(header: Header) -> str:
+    key = identity(header)
+    if key is None:
+        raise reply_error(400, "the header has no url")
+    return key

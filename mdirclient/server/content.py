@@ -1,0 +1,300 @@
+"""Contents over HTTP: those of the store, for who may read an entry with their url.
+
+Sources: RFC 9110 (HEAD, conditional and range requests), RFC 7617 (user and token).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import functools
+from collections import OrderedDict
+from typing import IO, TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
+
+from aiohttp import ETag, web
+
+from mdirclient.errors import (
+    DamagedMessageError,
+    EmptyMessageError,
+    FormatError,
+    MdirError,
+    PartURLError,
+    UnknownContentError,
+)
+from mdirclient.mdird.embedded import EmbeddedMdird
+from mdirclient.mdird.rights import ADMINISTRATOR, Actor, Rights
+from mdirclient.mdird.tables import Tables
+from mdirclient.mstore.wire import to_json
+from mdirclient.server.users import Users
+from mdirclient.url import DEFAULT_BASE, PartURL
+
+if TYPE_CHECKING:
+    from mdirclient.mail.rebuild import EndRecord
+    from mdirclient.mail.stored import StoredMessage
+    from mdirclient.mstore import DirectoryMstore
+    from mdirclient.mstore.receiver import DirectoryReceiver
+
+_CHUNK: Final = 256 << 10
+#: Seconds that a transfer may go on when the server stops.
+_DRAIN: Final = 5.0
+_MAX_REMEMBERED: Final = 1_000
+_REALM: Final = {"WWW-Authenticate": 'Basic realm="mdird", charset="UTF-8"'}
+#: A content is a stranger's: no browser is to run it, or guess what it is.
+_HEADERS: Final = {
+    "Content-Type": "application/octet-stream",
+    "Content-Disposition": "attachment",
+    "Content-Security-Policy": "sandbox",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, no-cache",
+    "Accept-Ranges": "bytes",
+}
+_STATUSES: Final = (
+    (UnknownContentError, 404),
+    (PartURLError, 404),
+    (EmptyMessageError, 400),
+    (FormatError, 400),
+    (DamagedMessageError, 500),
+)
+
+
+class Host(Protocol):
+    """What contents need of the server."""
+
+    tables: Tables
+    rights: Rights
+    users: Users
+
+    def log(self, event: str, **fields: object) -> None:
+        """One line of the log."""
+
+
+class Content:
+    """The HTTP side of a server.
+
+    Args:
+        mdird: where uploads are noted.
+        store: of the contents.
+        host: the server.
+    """
+
+    def __init__(self, mdird: EmbeddedMdird, store: DirectoryMstore, host: Host) -> None:
+        self._mdird = mdird
+        self._store = store
+        self._host = host
+        self._known: OrderedDict[str, tuple[EndRecord, ...]] = OrderedDict()
+        self._prefix = "/" if store.base == DEFAULT_BASE else urlsplit(store.base).path
+        application = web.Application(middlewares=[self._answered])
+        application.router.add_get(self._prefix, self._describe, allow_head=True)
+        application.router.add_get("/authorize", self._authorize)
+        application.router.add_post(f"{self._prefix}mail", self._add_mail)
+        application.router.add_post(f"{self._prefix}file", self._add_file)
+        application.router.add_get(f"{self._prefix}{{message}}/{{part}}", self._get)
+        self._runner = web.AppRunner(
+            application, access_log=None, handle_signals=False, shutdown_timeout=_DRAIN
+        )
+
+    async def start(self) -> None:
+        """To be called in the loop."""
+        await self._runner.setup()
+
+    async def stop(self) -> None:
+        """Finish what is being sent, for some seconds at most."""
+        await self._runner.cleanup()
+
+    def protocol(self) -> asyncio.Protocol:
+        """For one connection."""
+        assert self._runner.server
+        return self._runner.server()
+
+    # -- who
+
+    @web.middleware
+    async def _answered(self, request: web.Request, handler: object) -> web.StreamResponse:
+        """Errors as statuses, with a line of text."""
+        try:
+            return await handler(request)  # type: ignore[operator,no-any-return]
+        except web.HTTPException as error:
+            error.headers["X-Content-Type-Options"] = "nosniff"
+            raise
+        except MdirError as error:
+            status = next((code for kind, code in _STATUSES if isinstance(error, kind)), 503)
+            if status < 500:
+                return web.Response(status=status, text=f"{error}\n")
+            self._host.log("content-failed", path=request.path, reason=error)
+        except OSError as error:
+            status = 503
+            self._host.log("content-failed", path=request.path, reason=error)
+        # Where the store is on the disk is nobody's business.
+        return web.Response(status=status, text="the store cannot do this now\n")
+
+    async def _actor(self, request: web.Request, *, believes_peer: bool = True) -> Actor:
+        """Who asks: by user and token, else by the Unix socket.
+
+        Raises:
+            HTTPUnauthorized: nobody that is known.
+        """
+        actor: Actor | None = None
+        given = request.headers.get("Authorization")
+        if given is not None:
+            name, secret = _basic(given)
+            actor = await self._host.users.authenticate(name, secret, _address(request))
+        elif believes_peer and request.transport:
+            actor = self._host.users.peer(request.transport.get_extra_info("socket"))
+        if actor is None:
+            raise web.HTTPUnauthorized(headers=_REALM, text="give a user and a token\n")
+        return actor
+
+    # -- what
+
+    async def _describe(self, request: web.Request) -> web.Response:
+        await self._actor(request)
+        return web.Response(text=f"mstore: 2\nbase: {self._store.base}\n")
+
+    async def _authorize(self, request: web.Request) -> web.Response:
+        """For a web server in front: may this user have what it was asked for?"""
+        # That server's own login says nothing about who asked it.
+        actor = await self._actor(request, believes_peer=False)
+        path = urlsplit(request.headers.get("X-Original-URI", "")).path
+        if not path.startswith(self._prefix):
+            raise web.HTTPForbidden(text="no content\n")
+        await self._check(actor, PartURL.parse(self._store.base + path[len(self._prefix) :]))
+        return web.Response(status=204)
+
+    async def _get(self, request: web.Request) -> web.StreamResponse:
+        actor = await self._actor(request)
+        raw = request.rel_url.raw_path[len(self._prefix) :]
+        url = PartURL.parse(self._store.base + raw)
+        await self._check(actor, url)
+        found = (await self._contents(url))[url.part]
+        return await self._sent(request, url, found)
+
+    async def _check(self, actor: Actor, url: PartURL) -> None:
+        """Raises HTTPForbidden, also where there is no such content."""
+        self._host.tables.look()
+        try:
+            contents = await self._contents(url)
+            is_there = url.part < len(contents)
+        except UnknownContentError:
+            contents, is_there = (), False
+        if not self._host.rights.may_open(actor, url, len(contents) - 1):
+            raise web.HTTPForbidden(text="no entry with this url that you may read\n")
+        if not is_there:
+            raise UnknownContentError(str(url))
+
+    async def _contents(self, url: PartURL) -> tuple[EndRecord, ...]:
+        """Sizes and digests of a message; contents never change, so some are remembered."""
+        key = url.segment
+        if key not in self._known:
+            self._known[key] = await asyncio.to_thread(self._store.contents, url)
+            if len(self._known) > _MAX_REMEMBERED:
+                self._known.popitem(last=False)
+        return self._known[key]
+
+    async def _sent(
+        self, request: web.Request, url: PartURL, found: EndRecord
+    ) -> web.StreamResponse:
+        tag = ETag(found.sha256)
+        headers = {**_HEADERS, "ETag": f'"{found.sha256}"'}
+        if request.if_none_match and any(one in (tag, _ANY) for one in request.if_none_match):
+            return web.Response(status=304, headers=headers)
+        try:
+            wanted = request.http_range
+        except ValueError:
+            wanted = slice(None)  # RFC 9110 §14.2: what cannot be read is ignored
+        if_range = request.headers.get("If-Range")
+        is_whole = wanted.start is None or (if_range and if_range != f'"{found.sha256}"')
+        start, stop = (0, found.size) if is_whole else _bounds(wanted, found.size)
+        if not is_whole:
+            if start >= stop:
+                return web.Response(status=416, headers={"Content-Range": f"bytes */{found.size}"})
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{found.size}"
+        response = web.StreamResponse(status=200 if is_whole else 206, headers=headers)
+        response.content_length = stop - start
+        if request.method == "HEAD":
+            await response.prepare(request)
+            return response
+        file = await asyncio.to_thread(self._store.open, url)
+        try:
+            await asyncio.to_thread(file.seek, start)
+            await response.prepare(request)
+            await _copy(file, response, stop - start)
+        finally:
+            file.close()
+        await response.write_eof()
+        return response
+
+    # -- uploads
+
+    async def _add_mail(self, request: web.Request) -> web.Response:
+        actor = await self._actor(request)
+        with self._store.receive() as receiver:
+            await _fill(request, receiver)
+            message = await asyncio.to_thread(receiver.commit)
+        return await self._added(actor, message)
+
+    async def _add_file(self, request: web.Request) -> web.Response:
+        actor = await self._actor(request)
+        from mdirclient import _fs  # what is uploaded waits on the disk, not in memory
+
+        with _fs.spool(self._store.path) as spooled:
+            async for chunk in request.content.iter_chunked(_CHUNK):
+                await asyncio.to_thread(spooled.write, chunk)
+            await asyncio.to_thread(spooled.seek, 0)
+            add = functools.partial(
+                self._store.add_file,
+                spooled,
+                media_type=request.headers.get("Content-Type", "application/octet-stream")[:255],
+                suggested_name=request.query.get("name"),
+            )
+            message = await asyncio.to_thread(add)
+        return await self._added(actor, message)
+
+    async def _added(self, actor: Actor, message: StoredMessage) -> web.Response:
+        if actor != ADMINISTRATOR:
+            await asyncio.to_thread(self._mdird.note_upload, actor, message.anchor)
+        return web.Response(status=201, text=to_json(message), content_type="application/json")
+
+
+_ANY: Final = ETag("*")
+
+
+def _basic(given: str) -> tuple[str, str]:
+    """User and token of an Authorization field (RFC 7617)."""
+    kind, _, encoded = given.partition(" ")
+    try:
+        if kind.lower() != "basic":
+            raise ValueError(kind)
+        name, colon, secret = (
+            base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+        )
+    except (ValueError, binascii.Error):
+        name = colon = secret = ""
+    if not colon:
+        raise web.HTTPUnauthorized(headers=_REALM, text="give a user and a token\n")
+    return name, secret
+
+
+def _address(request: web.Request) -> str:
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return str(peer[0]) if isinstance(peer, tuple) else "unix"
+
+
+def _bounds(wanted: slice, size: int) -> tuple[int, int]:
+    """First byte and end of a range (RFC 9110 §14.1.2)."""
+    start = wanted.start
+    if start < 0:
+        return max(0, size + start), size
+    return start, size if wanted.stop is None else min(wanted.stop, size)
+
+
+async def _fill(request: web.Request, receiver: DirectoryReceiver) -> None:
+    async for chunk in request.content.iter_chunked(_CHUNK):
+        await asyncio.to_thread(receiver.write, chunk)
+
+
+async def _copy(file: IO[bytes], response: web.StreamResponse, left: int) -> None:
+    while left and (chunk := await asyncio.to_thread(file.read, min(left, _CHUNK))):
+        await response.write(chunk)
+        left -= len(chunk)

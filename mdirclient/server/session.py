@@ -1,0 +1,402 @@
+"""One connection to the service: lines of mdird, or HTTP if it begins so."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mdirclient.errors import FormatError, ReplyError, reply_error
+from mdirclient.header import EMPTY, Header
+from mdirclient.mdird.embedded import Group
+from mdirclient.mdird.operation import Operation
+from mdirclient.mdird.replies import replies
+from mdirclient.mdird.rights import Actor, Rights
+from mdirclient.mdird.tables import Tables, matches
+from mdirclient.protocol import Batch, Refused, Request, ServerConnection
+from mdirclient.protocol.messages import KEYWORDS, MAX_LINE, patch_to_bytes
+from mdirclient.server.feed import Feed, Subscriber
+from mdirclient.server.users import Users
+
+if TYPE_CHECKING:
+    from mdirclient.server.writer import Answered
+
+#: Bytes that wait to be sent to one client before it counts as slow.
+_HIGH_WATER: Final = 256 << 10
+#: Changes of one connection that wait for a transaction before no more are read.
+_MAX_OUTSTANDING: Final = 512
+_MAX_SUBSCRIPTIONS: Final = 1_000
+_PAGE: Final = 200
+#: What HTTP begins with (RFC 9112 §3); no request of mdird looks like it.
+_HTTP = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS) \S+ HTTP/1\.[01]\r?\n")
+
+
+class Service(Protocol):
+    """What a session needs of the server."""
+
+    tables: Tables
+    rights: Rights
+    feed: Feed
+    users: Users
+    sessions: set[Session]
+
+    def forget(self, session: Session) -> None:
+        """It is over."""
+
+    def submit(self, group: Group, answered: Answered) -> None:
+        """Change something."""
+
+    def web_protocol(self) -> asyncio.Protocol:
+        """A protocol that speaks HTTP."""
+
+    def log(self, event: str, **fields: object) -> None:
+        """One line of the log."""
+
+
+class _Lookup:
+    """A GET that is being answered."""
+
+    def __init__(self, request: Request, folder: str, number: int, pattern: Header) -> None:
+        self.request = request
+        self.folder = folder
+        self.number = number
+        self.pattern = pattern
+        self.after = 0
+
+
+class Session(asyncio.Protocol):
+    """One client.
+
+    Attributes:
+        actor: who it is, once that is known.
+        is_slow: so much waits to be sent that more would pile up.
+        since: when it connected, or became slow; seconds, monotonic.
+    """
+
+    actor: Actor
+    is_slow = False
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._transport: asyncio.Transport
+        self._protocol: ServerConnection | None = None  # until it is known not to be HTTP
+        self._web: asyncio.Protocol | None = None
+        self._first = bytearray()
+        self._outstanding = 0
+        self._held: Request | None = None  # waits until everything before it is done
+        self._lookup: _Lookup | None = None
+        self._subscribers: dict[str, Subscriber] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._is_reading = True
+        self._is_pumping = False
+        self.is_known = False
+        self.since = time.monotonic()
+
+    # -- the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=_HIGH_WATER)
+        peer = self._service.users.peer(transport.get_extra_info("socket"))
+        if peer:
+            self.actor, self.is_known = peer, True
+        self._service.sessions.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        self._service.forget(self)
+        if self._web:
+            self._web.connection_lost(exc)
+        for subscriber in self._subscribers.values():
+            self._service.feed.remove(subscriber)
+        self._subscribers.clear()
+        self._lookup = None
+        if self._task:
+            self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio."""
+        if self._web:
+            self._web.data_received(data)
+            return
+        if self._protocol is None:
+            self._first += data
+            if b"\n" not in self._first and len(self._first) <= MAX_LINE:
+                return
+            if _HTTP.match(self._first):
+                self._become_web()
+                return
+            data = self._begin()
+        assert self._protocol
+        self._protocol.receive(data)
+        self._work()
+
+    def eof_received(self) -> bool:
+        """See asyncio: the other direction stays open, so that netcat gets its answers."""
+        self._is_reading = False
+        if self._web:
+            return bool(self._web.eof_received())
+        if self._protocol is None:
+            self._transport.close()
+        else:
+            self._finish()
+        return not self._transport.is_closing() and self._transport.can_write_eof()
+
+    def pause_writing(self) -> None:
+        """See asyncio."""
+        self.is_slow = True
+        self.since = time.monotonic()
+        if self._web:
+            self._web.pause_writing()
+
+    def resume_writing(self) -> None:
+        """See asyncio."""
+        self.is_slow = False
+        if self._web:
+            self._web.resume_writing()
+        else:
+            self.pump()
+
+    def _begin(self) -> bytes:
+        """It is mdird; what came already."""
+        self._protocol = ServerConnection(is_authenticated=self.is_known)
+        first, self._first = bytes(self._first), bytearray()
+        return first
+
+    def _become_web(self) -> None:
+        self.is_known = True  # each request says who asks
+        self._web = self._service.web_protocol()
+        self._web.connection_made(self._transport)
+        first, self._first = bytes(self._first), bytearray()
+        self._web.data_received(first)
+
+    # -- what the feed needs
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        self._transport.write(data)
+
+    def ended(self, folder: str) -> None:
+        """A subscription is over."""
+        self._subscribers.pop(folder, None)
+
+    # -- requests
+
+    def _work(self) -> None:
+        """Handle what was asked, until something has to be waited for."""
+        assert self._protocol
+        while not self._is_blocked() and not self._transport.is_closing():
+            event = self._protocol.next_event()
+            if event is None:
+                break
+            if isinstance(event, Refused):
+                self.write(event.reply.to_bytes())
+            else:
+                self._handle(event)
+        self._pace()
+        self._finish()
+
+    def _is_blocked(self) -> bool:
+        is_waiting = self._held or self._lookup or self._task or self.is_slow
+        return bool(is_waiting or self._outstanding >= _MAX_OUTSTANDING)
+
+    def _pace(self) -> None:
+        """Read no more while that much waits to be done or sent."""
+        if not self._is_reading or self._transport.is_closing():
+            return
+        if self._is_blocked():
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _finish(self) -> None:
+        """Close when nothing more is asked and everything was answered."""
+        assert self._protocol
+        is_over = self._protocol.is_closed or not self._is_reading
+        is_busy = self._outstanding or self._is_blocked()
+        if is_over and not is_busy and (self._protocol.is_closed or not self._subscribers):
+            self._transport.close()
+
+    def _handle(self, event: Request | Batch) -> None:
+        if isinstance(event, Batch):
+            self._change(event, [_operation(request) for request in event.requests])
+        elif KEYWORDS[event.keyword].is_change:
+            self._change(event, [_operation(event)])
+        elif self._outstanding:
+            self._held = event  # it must see what was changed before it
+        else:
+            self._ask(event)
+
+    def _change(self, event: Request | Batch, operations: list[Operation]) -> None:
+        self._outstanding += 1
+
+        def answered(answers: list[int] | ReplyError) -> None:
+            self._outstanding -= 1
+            if isinstance(answers, ReplyError):
+                self._reply(event, answers.status, answers.text)
+            else:
+                is_counted = isinstance(event, Request) and event.keyword != "CLASS"
+                self._reply(event, 200, str(answers[0]) if is_counted else "done")
+            if self._held and not self._outstanding:
+                held, self._held = self._held, None
+                self._ask(held)
+            self._work()
+
+        self._service.submit((self.actor, operations), answered)
+
+    def _ask(self, request: Request) -> None:
+        asked: dict[str, Callable[[Request], None]] = {
+            "AUTH": self._authenticate,
+            "GET": self._look_up,
+            "SUB": self._subscribe,
+            "UNSUB": self._unsubscribe,
+            "QUIT": self._quit,
+        }
+        try:
+            with replies():
+                self._service.tables.look()
+                asked[request.keyword](request)
+        except (ReplyError, FormatError) as error:
+            refused = error if isinstance(error, ReplyError) else reply_error(400, str(error))
+            self._reply(request, refused.status, refused.text)
+
+    def _reply(self, event: Request | Batch, status: int, text: str) -> None:
+        assert self._protocol
+        self.write(self._protocol.reply(event, status, text))
+
+    def _quit(self, request: Request) -> None:
+        self._reply(request, 200, "goodbye")
+
+    def _authenticate(self, request: Request) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._authenticating(request))
+
+    async def _authenticating(self, request: Request) -> None:
+        assert self._protocol
+        user, token = request.arguments
+        peer = self._transport.get_extra_info("peername")
+        address = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        actor = await self._service.users.authenticate(user, token, address)
+        self._task = None
+        if actor:
+            self.actor, self.is_known = actor, True
+            self._protocol.authenticated()
+            self._reply(request, 200, "welcome")
+        else:
+            self._service.log("auth-failed", address=address, user=user[:255])
+            self._protocol.rejected()
+            self._reply(request, 401, "no such user, or another token")
+        self._work()
+
+    # -- GET
+
+    def _look_up(self, request: Request) -> None:
+        folder, pattern = request.arguments[0], request.header or EMPTY
+        number = self._service.rights.folder(self.actor, folder)
+        self._service.rights.check(self.actor, number, "read")
+        self._lookup = _Lookup(request, folder, number, pattern)
+        self.pump()
+
+    def _look_further(self, lookup: _Lookup) -> None:
+        """Send the next page; forgets the lookup when it is answered."""
+        rights = self._service.rights
+        try:
+            with replies():
+                self._service.tables.look()
+                rights.check(self.actor, lookup.number, "read")
+                rows = self._service.tables.page(
+                    lookup.number, lookup.pattern, lookup.after, limit=_PAGE
+                )
+                found: list[bytes] = []
+                for version, data in rows:
+                    header = rights.shown(self.actor, lookup.number, Header.parse(data))
+                    if matches(header, lookup.pattern):
+                        found.append(
+                            patch_to_bytes(lookup.folder, 0, version, "+", header.to_bytes())
+                        )
+        except ReplyError as error:
+            self._lookup = None
+            self._reply(lookup.request, error.status, error.text)
+            return
+        self.write(b"".join(found))
+        if rows:
+            lookup.after = rows[-1][0]
+        else:
+            self._lookup = None
+            self._reply(lookup.request, 200, "done")
+
+    # -- subscriptions
+
+    def _subscribe(self, request: Request) -> None:
+        folder, version, *epoch = request.arguments
+        if folder in self._subscribers:
+            raise reply_error(400, "this folder is subscribed already")
+        if len(self._subscribers) >= _MAX_SUBSCRIPTIONS:
+            raise reply_error(413, f"a connection has at most {_MAX_SUBSCRIPTIONS} subscriptions")
+        subscriber, cursor = self._service.feed.subscribe(
+            self, folder, int(version), epoch[0] if epoch else None
+        )
+        self._subscribers[folder] = subscriber
+        status = 205 if cursor.is_listing else 200
+        self._reply(request, status, f"{cursor.version} {cursor.folder_id} {cursor.epoch}")
+        self.pump()
+
+    def _unsubscribe(self, request: Request) -> None:
+        subscriber = self._subscribers.pop(request.arguments[0], None)
+        if not subscriber:
+            raise reply_error(404, "this folder is not subscribed")
+        self._service.feed.remove(subscriber)
+        self._reply(request, 200, "done")
+
+    def pump(self) -> None:
+        """Send more to who is behind, a page at a time, so that others have their turn."""
+        if not self._is_pumping:
+            self._is_pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._is_pumping = False
+        if self._transport.is_closing() or self.is_slow:
+            return
+        has_more = False
+        if self._lookup:
+            self._look_further(self._lookup)
+            has_more = self._lookup is not None
+        for subscriber in list(self._subscribers.values()):
+            has_more |= self._service.feed.go_on(subscriber)
+        if has_more and not self.is_slow:
+            self.pump()
+        if not self._lookup:
+            self._work()
+
+    # -- housekeeping
+
+    def stop(self) -> None:
+        """The service stops: what was asked is answered, nothing more is read."""
+        if self._web:
+            return  # see `Content.stop`
+        self._is_reading = False
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+        if self._protocol is None:
+            self._transport.close()
+        else:
+            self._finish()
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        self._transport.abort()
+
+
+def _operation(request: Request) -> Operation:
+    folder, *base = request.arguments
+    assert request.header is not None
+    return Operation(
+        request.keyword,  # type: ignore[arg-type]
+        folder,
+        request.header,
+        int(base[0]) if base else 0,
+    )

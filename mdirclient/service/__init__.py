@@ -1,0 +1,1 @@
+"""What every daemon needs: addresses, TLS, the service manager, a log."""
