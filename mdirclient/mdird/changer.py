@@ -19,7 +19,6 @@ from mdirclient.mdird.rights import (
 )
 from mdirclient.mdird.tables import Tables, matches
 from mdirclient.mdird.tree import check_name
-from mdirclient.url import PartURL
 
 #: How long a repeated CLASS is recognised, in seconds.
 RECEIPTS_KEPT: Final = 30 * 24 * 3600
@@ -67,7 +66,7 @@ class Changer:
         live = self._tables.live_version(number, key)
         if live:
             return live
-        self._rights.check_put(actor, number, PartURL.parse(key))
+        self._rights.check_put(actor, number, key)
         return self._write(number, key, header)
 
     def _set(self, actor: Actor, number: int, header: Header, base: int) -> int:
@@ -78,7 +77,7 @@ class Changer:
         if header.get("type") == "dir":
             return self._set_directory(actor, number, key, header)
         if not live:
-            self._rights.check_put(actor, number, PartURL.parse(key))
+            self._rights.check_put(actor, number, key)
         else:
             before = self._tables.live_header(number, key)
             if before and before.get("type") in ADMIN_TYPES:
@@ -195,6 +194,12 @@ class Changer:
             if "connector" in given and value not in before.get_all("right"):
                 # An owner who makes a connector could open every content that there is.
                 self._rights.check(actor, target or number, "connector")
+
+
+def is_checked_first(operation: Operation) -> bool:
+    """Whether an operation is refused, if it is, before it changes anything."""
+    kind = operation.header.get("type")
+    return operation.keyword in ("PUT", "SET") and kind not in ("dir", "user")
 
 
 def _key(header: Header) -> str:

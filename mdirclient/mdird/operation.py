@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from mdirclient.header import EMPTY, Header
-from mdirclient.url import PartURL
+from mdirclient.url import canonical_url
 
 if TYPE_CHECKING:
     from typing import Self
@@ -42,7 +42,7 @@ def identity(header: Header) -> str | None:
             f"dir {header['id']} {header['name']}" if "id" in header and "name" in header else None
         )
     url = header.get("url")
-    return None if url is None else str(PartURL.parse(url))
+    return None if url is None else canonical_url(url)
 
 
 Run = Callable[[list[Operation]], list[int]]

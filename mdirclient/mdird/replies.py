@@ -6,7 +6,17 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
-from mdirclient.errors import FormatError, ReplyError, TransportError, reply_error
+from mdirclient.errors import (
+    FormatError,
+    ReplyError,
+    TemporaryReplyError,
+    TransportError,
+    reply_error,
+)
+
+
+class BusyError(TemporaryReplyError):
+    """503: another process is writing."""
 
 
 @contextlib.contextmanager
@@ -26,6 +36,8 @@ def replies() -> Iterator[None]:
     except FormatError as error:
         raise reply_error(400, str(error)) from error
     except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            raise BusyError(503, f"another process is writing: {error}") from error
         raise reply_error(503, f"the mdird cannot do this now: {error}") from error
     except sqlite3.ProgrammingError as error:
         raise TransportError("a closed connection", str(error)) from error

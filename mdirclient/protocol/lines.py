@@ -53,3 +53,21 @@ class LineBuffer:
             self._is_skipping = end < 0
             line = line.removesuffix(b"\r") if end >= 0 else line
             return TOO_LONG if len(line) > limit else line
+
+    def next_block(self, limit: int) -> bytes | None:
+        """The lines up to an empty one, with their line ends, if they are all here already.
+
+        None else, or if some are not plain: then `next_line` reads them one by one. To be
+        asked once for each block: it looks at all that is here.
+
+        Args:
+            limit: bytes that they may have.
+        """
+        if self._is_skipping or self._searched:
+            return None
+        end = self._buffer.find(b"\n\n", 0, limit + 2)
+        if end < 0 or self._buffer.startswith(b"\n") or self._buffer.find(b"\r", 0, end) >= 0:
+            return None
+        block = bytes(self._buffer[: end + 1])
+        del self._buffer[: end + 2]
+        return block

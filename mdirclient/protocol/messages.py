@@ -39,25 +39,29 @@ class Grammar:
         arguments: their names; in brackets what may be missing; those that are numbers have `#`.
         has_header: whether a header follows the line.
         is_change: whether a `BATCH` may hold it.
+        names: of the arguments, without brackets and #.
+        numbers: which of them are numbers.
+        least: how many there must be.
     """
 
     arguments: str
     has_header: bool = False
     is_change: bool = False
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the arguments, without brackets and #."""
-        return re.sub(r"[\[\]#]", "", self.arguments).split()
+    names: tuple[str, ...] = attrs.field(init=False)
+    numbers: tuple[bool, ...] = attrs.field(init=False)
+    least: int = attrs.field(init=False)
 
-    @property
-    def numbers(self) -> list[bool]:
-        """Which of them are numbers."""
-        return ["#" in name for name in self.arguments.split()]
+    @names.default
+    def _names(self) -> tuple[str, ...]:
+        return tuple(re.sub(r"[\[\]#]", "", self.arguments).split())
 
-    @property
-    def least(self) -> int:
-        """How many there must be."""
+    @numbers.default
+    def _numbers(self) -> tuple[bool, ...]:
+        return tuple("#" in name for name in self.arguments.split())
+
+    @least.default
+    def _least(self) -> int:
         return len([name for name in self.arguments.split() if name[0] != "["])
 
 

@@ -133,7 +133,9 @@ class ServerConnection:
         if line.grammar.has_header:
             self._line = line
             self._header, self._is_too_large = bytearray(), False
-            return None
+            # Nearly always all of it has come.
+            block = self._lines.next_block(MAX_HEADER - 1)
+            return None if block is None else self._whole_header(block)
         return self._request(line, None)
 
     def _header_line(self, text: bytes) -> Request | Refused | None:
@@ -146,10 +148,14 @@ class ServerConnection:
             else:
                 self._header += text + b"\n"
             return None
+        data, self._header = bytes(self._header), bytearray()
+        return self._whole_header(data)
+
+    def _whole_header(self, data: bytes) -> Request | Refused | None:
+        assert self._line
         line, self._line = self._line, None
         if self._is_too_large:
             return _refused(line, 413, f"a header has at most {MAX_HEADER} bytes")
-        data, self._header = bytes(self._header), bytearray()
         try:
             header = Header.parse(data)
         except HeaderError as error:

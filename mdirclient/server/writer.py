@@ -1,10 +1,11 @@
-"""Group commit: what came in while a transaction ran is the next one."""
+"""Group commit: what came in while a transaction ran is the next one (docs: decision 12)."""
 
 from __future__ import annotations
 
 import asyncio
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -16,13 +17,17 @@ from mdirclient.mdird.embedded import EmbeddedMdird, Group
 _MAX_GROUPS: Final = 256
 #: … unless they hold so many operations.
 _MAX_OPERATIONS: Final = 10_000
+#: What is done in the loop itself: a few operations, while the disk takes no longer than this.
+#: A thread costs more than they do.
+_FEW_OPERATIONS: Final = 256
+_QUICK: Final = 0.005
 
 Answered = Callable[[list[int] | ReplyError], None]
 _Waiting = tuple[Group, Answered]
 
 
 class Writer:
-    """The one thread that changes the mdir.
+    """Changes the mdir: in the loop what is quick, in a thread what is not.
 
     Args:
         mdird: that is changed.
@@ -35,6 +40,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting] = deque()
         self._is_busy = False
+        self._seconds = 0.0  # that the last transaction took
         self._idle = asyncio.Event()
         self._idle.set()
         self._jobs: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
@@ -44,9 +50,11 @@ class Writer:
     def submit(self, group: Group, answered: Answered) -> None:
         """Do a group in one of the next transactions; `answered` is called in the loop."""
         self._waiting.append((group, answered))
-        self._idle.clear()
         if not self._is_busy:
-            self._begin()
+            self._is_busy = True
+            self._idle.clear()
+            # What the other connections sent at the same moment joins it.
+            self._loop.call_soon(self._begin)
 
     async def drained(self) -> None:
         """Wait until everything that was submitted is done."""
@@ -64,28 +72,43 @@ class Writer:
         while self._waiting and len(job) < _MAX_GROUPS and operations < _MAX_OPERATIONS:
             job.append(self._waiting.popleft())
             operations += len(job[-1][0][1])
-        self._is_busy = bool(job)
-        if job:
+        if not job:
+            self._is_busy = False
+            self._idle.set()
+            return
+        is_quick = operations <= _FEW_OPERATIONS and self._seconds <= _QUICK
+        outcome = self._outcome(job, may_wait=False) if is_quick else None
+        if outcome is None:
             self._jobs.put(job)
         else:
-            self._idle.set()
+            self._done(job, outcome)
 
     def _work(self) -> None:
         while job := self._jobs.get():
-            outcome: list[list[int] | ReplyError]
-            try:
-                outcome = self._mdird.run_groups([group for group, _ in job])
-            except ReplyError as error:
-                outcome = [error] * len(job)
-            except (MdirError, OSError) as error:
-                outcome = [reply_error(503, f"the mdird cannot do this now: {error}")] * len(job)
-            except Exception as error:  # noqa: BLE001 - clients wait for an answer
-                outcome = [reply_error(500, f"a defect of mdird: {error!r}")] * len(job)
+            outcome = self._outcome(job, may_wait=True)
+            assert outcome is not None
             self._loop.call_soon_threadsafe(self._done, job, outcome)
+
+    def _outcome(
+        self, job: list[_Waiting], *, may_wait: bool
+    ) -> list[list[int] | ReplyError] | None:
+        """Do a job; None if another process is writing and this one may not wait."""
+        begin = time.perf_counter()
+        refused: ReplyError
+        try:
+            return self._mdird.run_groups([group for group, _ in job], may_wait=may_wait)
+        except ReplyError as error:
+            refused = error
+        except (MdirError, OSError) as error:
+            refused = reply_error(503, f"the mdird cannot do this now: {error}")
+        except Exception as error:  # noqa: BLE001 - clients wait for an answer
+            refused = reply_error(500, f"a defect of mdird: {error!r}")
+        finally:
+            self._seconds = time.perf_counter() - begin
+        return [refused] * len(job)
 
     def _done(self, job: list[_Waiting], outcome: list[list[int] | ReplyError]) -> None:
         for (_, answered), answers in zip(job, outcome, strict=True):
             answered(answers)
-        # What came meanwhile is written while subscribers are served.
-        self._begin()
         self._committed()
+        self._loop.call_soon(self._begin)
