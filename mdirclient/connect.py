@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from mdirclient.errors import SettingsError
+from mdirclient.errors import SettingsError, TransportError
 from mdirclient.settings import Settings, file_path, file_url
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import Mdird, Mstore
+    from mdirclient.mdird import EmbeddedMdird
+    from mdirclient.mstore import DirectoryMstore
     from mdirclient.protocol.address import Address
 
 STORE: Final = "store"
@@ -55,6 +57,34 @@ def connect(
     return EmbeddedMdird(
         path, _with_bases(store, found, timeout), create=create, timeout=timeout, users=users
     )
+
+
+def open_own(
+    settings: Settings, *, create: bool = True, reserve: int | None = None
+) -> tuple[EmbeddedMdird, DirectoryMstore]:
+    """The mdird in a directory of this machine, and the directory of its store.
+
+    Args:
+        settings: where they are.
+        create: make them if they are missing.
+        reserve: bytes of the disk that are left free; None: as usual.
+
+    Raises:
+        TransportError, StoreError: they cannot be opened.
+        SettingsError: they are elsewhere.
+    """
+    from mdirclient.mdird import EmbeddedMdird
+    from mdirclient.mstore import DirectoryMstore
+    from mdirclient.mstore.directory import DEFAULT_RESERVE
+
+    path = file_path(settings.mdird(), "MDIRD")
+    given = settings.find("MDIR_STORE") or file_url(os.path.join(path, STORE))
+    kept = DEFAULT_RESERVE if reserve is None else reserve
+    if not create and not os.path.isdir(path):
+        raise TransportError(path, "there is no mdird")
+    store = DirectoryMstore(file_path(given, "MDIR_STORE"), create=create, reserve=kept)
+    users = settings.get("MDIR_USERS")
+    return EmbeddedMdird(path, store, create=create, users=users, reserve=kept), store
 
 
 def open_store(

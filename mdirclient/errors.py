@@ -31,7 +31,8 @@
     │   ├── EmptyMessageError (ValueError)
     │   ├── UnknownContentError (KeyError)
     │   ├── ContentMismatchError (ValueError)
-    │   └── DamagedMessageError (ValueError)
+    │   ├── DamagedMessageError (ValueError)
+    │   └── DiskReserveError (OSError)
     └── SettingsError (ValueError)       option, environment or TOML file
 
 Errors of the disk (`OSError`) pass unchanged. Every error pickles and carries
@@ -361,6 +362,21 @@ class DamagedMessageError(StoreError, ValueError):
 
     def message(self) -> str:
         return f"{self.path} is damaged: {self.reason}; restore it from a backup"
+
+
+@_error
+class DiskReserveError(StoreError, OSError):
+    """The disk has less room than the reserve: nothing was added. Try again later."""
+
+    path: str
+    free: int
+    reserve: int
+
+    def message(self) -> str:
+        return (
+            f"{self.path}: {self.free >> 20} MiB of the disk are free, {self.reserve >> 20} MiB "
+            f"are kept in reserve; make room"
+        )
 
 
 @_error

@@ -18,6 +18,7 @@ from mdirclient._fs.publish import (
     remove_tree,
     set_mode,
     sweep,
+    touch,
 )
 from mdirclient._fs.read import NOT_A_FILE, chunks, open_file, read_file
 from mdirclient._fs.times import Stamp, grain_ns, is_older, mark, stamp_of
@@ -59,5 +60,6 @@ __all__ = [
     "sweep",
     "sync_directory",
     "sync_file",
+    "touch",
     "try_file_system",
 ]

@@ -141,6 +141,15 @@ def make_directory(path: Path, *, exist_ok: bool = False) -> None:
             raise
 
 
+def touch(path: Path) -> None:
+    """Give something that is there the time of now.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    os.utime(path)
+
+
 def set_mode(path: Path, mode: int) -> None:
     """Give a name its permissions, whatever the umask says."""
     os.chmod(path, mode)

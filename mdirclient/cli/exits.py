@@ -6,6 +6,7 @@ from typing import Final
 
 from mdirclient.errors import (
     ConflictReplyError,
+    DiskReserveError,
     FolderError,
     FormatError,
     MassRemovalError,
@@ -32,6 +33,7 @@ INTERRUPTED: Final = 130
 CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (SettingsError, 78),
     (TemporaryReplyError, TEMPORARY),
+    (DiskReserveError, TEMPORARY),
     (TransportError, 69),
     (RemoteProtocolError, 69),
     (UnknownURLError, 66),

@@ -23,6 +23,7 @@ from mdirclient.mdird.replies import BusyError, replies
 from mdirclient.mdird.rights import ADMINISTRATOR, Actor, Rights
 from mdirclient.mdird.schema import MIGRATIONS
 from mdirclient.mdird.tables import Tables, matches
+from mdirclient.mstore.directory import DEFAULT_RESERVE
 from mdirclient.url import PartURL
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from mdirclient.mdird.subscription import EmbeddedSubscription
 
 DATABASE: Final = "mdird.sqlite3"
-#: Bytes of the disk that are left to others; below, nothing is added (503).
-DEFAULT_RESERVE: Final = 64 << 20
 
 _Answer = TypeVar("_Answer")
 #: Operations that are done together or not at all, and who asks for them.
@@ -50,7 +49,7 @@ class EmbeddedMdird(Changes):
         timeout: seconds to wait for other processes.
         clock: seconds since 1970, for receipts.
         users: the folder with an entry for each user; it matters to `run_groups` only.
-        reserve: bytes of the disk that are left free.
+        reserve: bytes of the disk that are left free; below, nothing is added (503).
 
     Raises:
         TransportError: it is missing, on a network file system, or not an mdird.

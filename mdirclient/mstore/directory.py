@@ -15,13 +15,18 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Final
 
 import attrs
 
 from mdirclient import _fs
-from mdirclient.errors import DamagedMessageError, StoreError, UnknownContentError
+from mdirclient.errors import (
+    DamagedMessageError,
+    DiskReserveError,
+    StoreError,
+    UnknownContentError,
+)
 from mdirclient.header import Header
 from mdirclient.mail import Decomposed, Limits, MailFields, Part
 from mdirclient.mail.limits import DEFAULT
@@ -42,6 +47,8 @@ STORE_FORMAT: Final = "2"
 _SWEEP_AFTER: Final = 24 * 3600.0
 #: How often it is looked for.
 _SWEEP_EVERY: Final = 3600.0
+#: Bytes of the disk that are left to others.
+DEFAULT_RESERVE: Final = 64 << 20
 
 
 class DirectoryMstore:
@@ -52,6 +59,7 @@ class DirectoryMstore:
         create: make it if it is missing.
         base: of the urls, when it is made; afterwards the store knows it.
         limits: of mails that are added.
+        reserve: bytes of the disk that are left free; below, nothing is added.
 
     Raises:
         StoreError: it is not an mstore, or of another format.
@@ -64,9 +72,11 @@ class DirectoryMstore:
         create: bool = True,
         base: str = DEFAULT_BASE,
         limits: Limits = DEFAULT,
+        reserve: int = DEFAULT_RESERVE,
     ) -> None:
         self.path = os.path.abspath(path)
         self.limits = limits
+        self._reserve = reserve
         self._messages = os.path.join(self.path, "messages")
         self._incoming = os.path.join(self.path, "incoming")
         self._is_durable = False
@@ -100,12 +110,13 @@ class DirectoryMstore:
 
     def receive(self) -> DirectoryReceiver:
         """The same, pushed in pieces. See `Mstore.receive`."""
-        return DirectoryReceiver(self._staged(), self.limits, self._keep_mail)
+        return DirectoryReceiver(self._staged(), self.limits, self._keep_mail, self._check_reserve)
 
     def add_file(
         self, content: Content, *, media_type: str, suggested_name: str | None = None
     ) -> StoredMessage:
         """Store anything that is no mail as one part. See `Mstore.add_file`."""
+        self._check_reserve()
         message_id = f"{os.urandom(16).hex()}@file.invalid"
         shelf = DirectoryShelf(self._staged())
         try:
@@ -180,6 +191,11 @@ class DirectoryMstore:
             return True
         if not self._has_same(segment, sha256):
             return False
+        # Race: whoever collects garbage must see that it is wanted again, or have removed it.
+        try:
+            _fs.touch(self._message_path(segment))
+        except FileNotFoundError:
+            return self._publish(shelf, segment, size, sha256)
         # Durable on return, also if its writer died before it could flush the name.
         _fs.sync_directory(self._messages)
         return True
@@ -215,6 +231,12 @@ class DirectoryMstore:
             ) from error
         return _fs.publish_directory(shelf.path, self._message_path(segment))
 
+    def _check_reserve(self) -> None:
+        """Raises DiskReserveError: a full disk would hurt all who write there."""
+        free = _fs.free_bytes(self.path)
+        if free < self._reserve:
+            raise DiskReserveError(self.path, free, self._reserve)
+
     def _settle(self) -> None:
         """What has to be done once, and what has to be done from time to time."""
         if not self._is_durable:
@@ -228,6 +250,63 @@ class DirectoryMstore:
 
     def _staged(self) -> str:
         return os.path.join(self._incoming, os.urandom(8).hex())
+
+    # -- looking after it
+
+    def segments(self) -> Iterator[str]:
+        """Message-ids (with variant) of what is stored, in no order."""
+        with os.scandir(self._messages) as entries:
+            for entry in entries:
+                yield entry.name
+
+    def stored_at(self, segment: str) -> float:
+        """When a message was stored, or the same came again: seconds since 1970.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        return os.stat(self._message_path(segment)).st_mtime
+
+    def set_aside(self, segment: str) -> str:
+        """Take a message away, so that the same is stored anew if it comes; its place now."""
+        removing = os.path.join(self.path, "removing")
+        _fs.make_directory(removing, exist_ok=True)
+        place = os.path.join(removing, segment)
+        _fs.publish_directory(self._message_path(segment), place)
+        return place
+
+    def put_back(self) -> None:
+        """Bring back what was set aside, unless the same was stored since then."""
+        removing = os.path.join(self.path, "removing")
+        if not os.path.isdir(removing):
+            return
+        for segment in os.listdir(removing):
+            place = os.path.join(removing, segment)
+            if not _fs.publish_directory(place, self._message_path(segment)):
+                _fs.remove_tree(place)
+
+    def drop(self, place: str) -> None:
+        """Remove for good what was set aside. Cut in the middle, it is swept like a delivery."""
+        staged = self._staged()
+        _fs.move(place, staged)
+        _fs.remove_tree(staged)
+
+    def take(self, other: DirectoryMstore, segment: str) -> bool:
+        """Copy a message of another store; durable on return. False if it is there already.
+
+        One that has gone meanwhile is none.
+        """
+        path = self._message_path(segment)
+        if os.path.lexists(path):
+            return False
+        shelf = DirectoryShelf(self._staged())
+        try:
+            shelf.copy(os.path.join(other.path, "messages", segment))
+            return _fs.publish_directory(shelf.path, path)
+        except FileNotFoundError:
+            return False
+        finally:
+            shelf.remove()
 
     # -- reading
 

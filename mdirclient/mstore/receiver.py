@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mdirclient.errors import EmptyMessageError
 from mdirclient.mail import Decomposed, Decomposer, Limits
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Keep = Callable[[DirectoryShelf, Decomposed, int, str], StoredMessage]
 
 
+#: Bytes between two looks at the free disk.
+_CHECK_EVERY: Final = 8 << 20
+
+
 class DirectoryReceiver:
     """Collects one message; memory does not grow with it.
 
@@ -25,9 +29,12 @@ class DirectoryReceiver:
         path: a free name in `incoming`.
         limits: of taking it apart.
         keep: publishes what is on the shelf, with the message's size and SHA-256.
+        check: called now and then; raises where there is no room for more.
     """
 
-    def __init__(self, path: str, limits: Limits, keep: Keep) -> None:
+    def __init__(self, path: str, limits: Limits, keep: Keep, check: Callable[[], None]) -> None:
+        self._check = check
+        self._checked = 0  # bytes up to which there was room
         self._path = path
         self._limits = limits
         self._keep = keep
@@ -46,6 +53,9 @@ class DirectoryReceiver:
         data = bytes(chunk)
         if not data:
             return
+        if self._size >= self._checked:
+            self._check()
+            self._checked = self._size + _CHECK_EVERY
         self._begin().feed(data)
         self._digest.update(data)
         self._size += len(data)

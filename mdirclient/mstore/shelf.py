@@ -89,6 +89,22 @@ class DirectoryShelf:
             file.close()
         self._group.flush()
 
+    def copy(self, directory: str) -> None:
+        """Copy the files of a message; all is durable on return.
+
+        Raises:
+            FileNotFoundError: the message went meanwhile.
+        """
+        for name in os.listdir(directory):
+            with (
+                open(os.path.join(directory, name), "rb") as content,
+                _fs.NewFile(self._place(name), group=self._group) as file,
+            ):
+                for chunk in _fs.chunks(content):
+                    file.write(chunk)
+                file.close()
+        self._group.flush()
+
     def remove(self) -> None:
         """Everything goes, unless the directory has another name by now.
 

@@ -139,16 +139,13 @@ def add_account(
     """
     name = normal_address(address)
     owner = check_name(user or name)
-    for place in (
-        places.users,
-        places.accounts,
-        f"{places.outbox}/{name}",
-        f"{places.spam}/{name}",
-    ):
+    for place in (places.users, places.accounts, places.outbox, places.spam):
         make_folder(mdird, place)
     _add_user(mdird, places.users, owner, name)
-    fields = [("type", "dir"), ("name", name), ("address", name), ("user", owner)]
-    mdird.put(places.accounts, Header(fields))
+    own = [("type", "dir"), ("name", name), ("owner", owner)]
+    mdird.put(places.outbox, Header(own))
+    mdird.put(places.spam, Header(own))
+    mdird.put(places.accounts, Header([*own, ("address", name), ("user", owner)]))
     account = f"{places.accounts}/{name}"
     if mount:
         parent, _, last = mount.strip("/").rpartition("/")
@@ -177,13 +174,9 @@ def _is_there(mdird: Mdird, folder: str, pattern: Header) -> bool:
 
 def _add_user(mdird: Mdird, users: str, name: str, address: str) -> None:
     """The user's one entry, with this address among its addresses."""
-    from mdirclient.patch import Patch  # who delivers subscribes to nothing
+    from mdirclient.mdird.users import find_user  # who delivers needs none
 
-    pattern = Header([("type", "user"), ("name", name)])
-    version, entry = 0, None
-    for event in mdird.subscribe(users, timeout=0):
-        if isinstance(event, Patch) and event.header.matches(pattern):
-            version, entry = event.new_version, event.header
+    version, entry = find_user(mdird, users, name)
     if entry is None:
         stored = mdird.store.add_file(b"", media_type="text/plain", suggested_name=name)
         fields = [("type", "user"), ("name", name), ("address", address)]

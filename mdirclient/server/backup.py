@@ -1,0 +1,145 @@
+"""Backups: taken while the mdird works, and made an mdird again under a new epoch.
+
+A backup is a directory as an mdird is: `mdird.sqlite3` and `store/`. Taken into the same directory
+again only what is new is copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from mdirclient import _fs
+from mdirclient.connect import STORE
+from mdirclient.errors import TransportError
+from mdirclient.mdird.embedded import DATABASE, EmbeddedMdird
+from mdirclient.mstore import DirectoryMstore
+
+Progress = Callable[[int, int], None]
+#: Pages that are copied while others wait, if they write.
+_PAGES: Final = 1_000
+#: Taken by a backup and by what removes contents, so that none is gone before it is copied.
+LOCK: Final = "maintenance.lock"
+
+
+@attrs.frozen
+class Copied:
+    """What a backup or a restore did.
+
+    Attributes:
+        messages: that were copied.
+        kept: that were there already.
+    """
+
+    messages: int
+    kept: int
+
+
+def back_up(
+    mdird: EmbeddedMdird,
+    store: DirectoryMstore,
+    target: str,
+    *,
+    progress: Progress | None = None,
+    timeout: float = 30.0,
+) -> Copied:
+    """Copy an mdird and its contents while they are used. Durable on return.
+
+    The entries are those of one moment; each has its content. Cut at any moment, the backup
+    that was there before is still one.
+
+    Args:
+        mdird: what is copied.
+        store: its contents.
+        target: the directory; made if it is missing.
+        progress: called with (messages done, messages in all).
+        timeout: seconds to wait for `mdird gc`.
+    """
+    _fs.make_directories(target, mode=0o700)
+    with _fs.lock(os.path.join(mdird.path, LOCK), timeout=timeout):
+        staged = os.path.join(target, f"{DATABASE}.new")
+        _fs.remove(staged)
+        with contextlib.closing(mdird.open_connection()) as connection:
+            _copy_database(connection, staged)
+        copied = _copy_store(store, os.path.join(target, STORE), progress)
+        _publish_database(staged, os.path.join(target, DATABASE))
+    return copied
+
+
+def restore(source: str, target: str, *, progress: Progress | None = None) -> Copied:
+    """Make an mdird of a backup, under a new epoch: every client lists anew. Durable on return.
+
+    Args:
+        source: the backup.
+        target: the directory of the mdird; contents that are there stay.
+        progress: called with (messages done, messages in all).
+
+    Raises:
+        TransportError: there is an mdird already, or no backup.
+        StoreError: the backup has no store.
+    """
+    if os.path.exists(os.path.join(target, DATABASE)):
+        raise TransportError(target, f"there is an mdird already; move its {DATABASE} away first")
+    if not os.path.isfile(os.path.join(source, DATABASE)):
+        raise TransportError(source, f"this is no backup: {DATABASE} is missing")
+    store = DirectoryMstore(os.path.join(source, STORE), create=False)
+    _fs.make_directories(target, mode=0o700)
+    copied = _copy_store(store, os.path.join(target, STORE), progress)
+    staged = os.path.join(target, f"{DATABASE}.new")
+    for name in (staged, f"{staged}-wal", f"{staged}-shm"):
+        _fs.remove(name)
+    with contextlib.closing(_opened(os.path.join(source, DATABASE))) as connection:
+        _copy_database(connection, staged)
+    with contextlib.closing(_opened(staged)) as connection:
+        _begin_epoch(connection, staged)
+    _publish_database(staged, os.path.join(target, DATABASE))
+    return copied
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    if not os.path.isfile(path):
+        raise TransportError(path, "it is missing")
+    return sqlite3.connect(path, isolation_level=None)
+
+
+def _copy_database(connection: sqlite3.Connection, staged: str) -> None:
+    try:
+        with contextlib.closing(sqlite3.connect(staged, isolation_level=None)) as copy:
+            connection.backup(copy, pages=_PAGES)
+            # One file, which can be moved; who opens it sets its own mode.
+            copy.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.Error as error:
+        raise TransportError(staged, f"the database cannot be copied: {error}") from error
+
+
+def _begin_epoch(connection: sqlite3.Connection, path: str) -> None:
+    try:
+        (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise TransportError(path, f"the backup is damaged: {found}")
+        connection.execute("UPDATE mdir SET value = lower(hex(randomblob(8))) WHERE key = 'epoch'")
+    except sqlite3.Error as error:
+        raise TransportError(path, f"the backup is damaged: {error}") from error
+
+
+def _publish_database(staged: str, path: str) -> None:
+    with open(staged, "r+b") as file:
+        _fs.sync_file(file.fileno())
+    _fs.replace_with(staged, path)
+
+
+def _copy_store(store: DirectoryMstore, target: str, progress: Progress | None) -> Copied:
+    copy = DirectoryMstore(target, base=store.base)
+    copy.put_back()
+    segments = list(store.segments())
+    messages = 0
+    for done, segment in enumerate(segments, 1):
+        messages += copy.take(store, segment)
+        if progress:
+            progress(done, len(segments))
+    return Copied(messages, len(segments) - messages)
