@@ -11,11 +11,12 @@ from mdirclient.header import Header
 from mdirclient.mdird.operation import Operation, identity
 from mdirclient.mdird.rights import (
     ADMIN_TYPES,
-    RIGHT_FIELDS,
+    TYPE,
     Actor,
     Rights,
     check_user_name,
     parse_right,
+    rights_url,
 )
 from mdirclient.mdird.tables import Tables, matches
 from mdirclient.mdird.tree import check_name
@@ -23,7 +24,9 @@ from mdirclient.mdird.tree import check_name
 #: How long a repeated CLASS is recognised, in seconds.
 RECEIPTS_KEPT: Final = 30 * 24 * 3600
 #: Entries of these types are removed only by a pattern that has a type.
-_GUARDED_TYPES: Final = frozenset(["dir", "user", "stribution"])
+_GUARDED_TYPES: Final = frozenset(["dir", *ADMIN_TYPES])
+#: What is remembered of rights and users is wrong when one of these changes.
+_TREE_TYPES: Final = frozenset([TYPE, "user"])
 
 
 class Changer:
@@ -66,29 +69,50 @@ class Changer:
         live = self._tables.live_version(number, key)
         if live:
             return live
-        self._rights.check_put(actor, number, key)
-        return self._write(number, key, header)
+        self._check_new(actor, number, key, header)
+        return self._write(actor, number, key, header, None)
 
     def _set(self, actor: Actor, number: int, header: Header, base: int) -> int:
+        if header.get("type") == "dir":
+            raise reply_error(400, "a folder is changed by PUT and REM")
         key = _key(header)
         live = self._tables.live_version(number, key)
         if live != base:
             raise reply_error(409, f"the entry is at version {live}, not {base}")
-        if header.get("type") == "dir":
-            return self._set_directory(actor, number, key, header)
-        if not live:
-            self._rights.check_put(actor, number, key)
-        else:
-            before = self._tables.live_header(number, key)
-            if before and before.get("type") in ADMIN_TYPES:
-                self._rights.check(actor, number, "admin")
-        return self._write(number, key, header)
+        before = self._tables.live_header(number, key) if live else None
+        if before is None:
+            self._check_new(actor, number, key, header)
+        elif before.get("type") in ADMIN_TYPES:
+            self._rights.check(actor, number, "admin")
+        return self._write(actor, number, key, header, before)
 
-    def _write(self, number: int, key: str, header: Header) -> int:
-        if header.get("type") == "user":
+    def _check_new(self, actor: Actor, number: int, key: str, header: Header) -> None:
+        if header.get("type") != TYPE:
+            self._rights.check_put(actor, number, key)
+
+    def _write(
+        self, actor: Actor, number: int, key: str, header: Header, before: Header | None
+    ) -> int:
+        kind = header.get("type")
+        if kind == "user":
             check_user_name(header.get("name", "nobody") or "")
+        if kind == TYPE:
+            self._check_rights(actor, number, key, header)
+        if kind in _TREE_TYPES or (before and before.get("type") in _TREE_TYPES):
             self._tables.changed_tree()
         return self._tables.write(number, key, header)
+
+    def _check_rights(self, actor: Actor, number: int, key: str, header: Header) -> None:
+        """Whether an entry can say the rights of a folder."""
+        expected = rights_url(self._tables.id_of(number))
+        if key != expected:
+            raise reply_error(400, f"the rights of this folder have the url {expected}")
+        if owner := header.get("owner"):
+            check_user_name(owner)
+        for value in header.get_all("right"):
+            if "connector" in parse_right(value)[0]:
+                # An owner who makes a connector could open every content that there is.
+                self._rights.check(actor, number, "connector")
 
     def _receive(self, number: int, header: Header) -> bool:
         """Note a CLASS; False if it is a repeat."""
@@ -125,7 +149,7 @@ class Changer:
             return
         if kind in ADMIN_TYPES:
             self._rights.check(actor, number, "admin")
-        if kind == "user":
+        if kind in _TREE_TYPES:
             self._tables.changed_tree()
         self._tables.write(number, key, Header([("url", header["url"])]), is_live=False)
 
@@ -155,7 +179,6 @@ class Changer:
         identifier = given or os.urandom(16).hex()
         if not identifier.isascii() or not identifier.isalnum() or len(identifier) > 64:
             raise reply_error(400, "the id of a folder is 1 to 64 letters and digits")
-        self._check_right_fields(actor, number, header, Header())
         if known := self._tables.known_id(identifier):
             # A mount becomes its home when the first name is removed.
             self._rights.check(actor, known, "admin")
@@ -168,38 +191,11 @@ class Changer:
         self._tables.changed_tree()
         return version
 
-    def _set_directory(self, actor: Actor, number: int, key: str, header: Header) -> int:
-        """Other fields for a folder: its id and name are what it is found by."""
-        found = self._tables.directory(number, header["name"])
-        if not found:
-            raise reply_error(400, "SET changes the fields of a folder that is there")
-        self._rights.check(actor, found[1], "admin")
-        before = self._tables.live_header(number, key) or Header()
-        self._check_right_fields(actor, number, header, before, target=found[1])
-        version = self._tables.write(number, key, header, target=found[1])
-        self._tables.changed_tree()
-        return version
-
-    def _check_right_fields(
-        self, actor: Actor, number: int, header: Header, before: Header, *, target: int = 0
-    ) -> None:
-        """Who says rights in a folder must have them."""
-        if all(header.get_all(name) == before.get_all(name) for name in RIGHT_FIELDS):
-            return
-        self._rights.check(actor, target or number, "admin")
-        if owner := header.get("owner"):
-            check_user_name(owner)
-        for value in header.get_all("right"):
-            given, _ = parse_right(value)
-            if "connector" in given and value not in before.get_all("right"):
-                # An owner who makes a connector could open every content that there is.
-                self._rights.check(actor, target or number, "connector")
-
 
 def is_checked_first(operation: Operation) -> bool:
     """Whether an operation is refused, if it is, before it changes anything."""
     kind = operation.header.get("type")
-    return operation.keyword in ("PUT", "SET") and kind not in ("dir", "user")
+    return operation.keyword in ("PUT", "SET") and kind != "dir" and kind not in ADMIN_TYPES
 
 
 def _key(header: Header) -> str:

@@ -11,6 +11,7 @@ import attrs
 
 from mdirclient.errors import DamagedMessageError, FormatError, UnknownContentError
 from mdirclient.header import Header
+from mdirclient.mdird.rights import TYPE
 from mdirclient.mdird.survey import all_entries, integrity
 from mdirclient.url import PartURL
 
@@ -71,7 +72,7 @@ def check(mdird: EmbeddedMdird, store: DirectoryMstore, *, full: bool = False) -
 def _entry(store: DirectoryMstore, folder: str, data: bytes) -> Iterator[Defect]:
     try:
         header = Header.parse(data)
-        if "url" not in header:
+        if "url" not in header or header.get("type") == TYPE:
             return
         url = PartURL.parse(header["url"])
     except FormatError as error:

@@ -1,14 +1,17 @@
 """Who may do what (docs: explanation/rights). Reads the database of an mdird only.
 
-The entry that made a folder (its home) says its owner and its rights::
+An entry `type: rights` in a folder says its owner and its rights::
 
+    url: mdir:rights@<id of the folder>.invalid/1
+    type: rights
     owner: jojo
     right: read,write anna
     right: none bob
     right: read *
 
-The first match decides; where none does, the home's folder is asked, and so on up to the root.
-There the fields `right` of the user's own entry count. Who is not named has no right.
+The first match decides; where none does, the folder above is asked (that in which it was made),
+and so on up to the root. There the fields `right` of the user's own entry count. Who is not named
+has no right. `*` is everybody but the owners of the folder and of those above.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from mdirclient.errors import PermanentReplyError, reply_error
 from mdirclient.header import Header
 from mdirclient.mdird.schema import ROOT
 from mdirclient.mdird.tables import Tables
-from mdirclient.url import PartURL
+from mdirclient.url import DEFAULT_BASE, PartURL
 
 #: What each right includes. The owner of a folder has `admin` in it. `connector` is for
 #: programs that bring in contents of others: only it may name every url.
@@ -35,10 +38,10 @@ RIGHTS: Final = {
 EVERYBODY: Final = "*"
 #: Fields of a user's entry that are for admins and connectors only.
 SECRET_FIELDS: Final = ("password-hash", "token-hash")
-#: Fields of a `dir` entry that say rights.
-RIGHT_FIELDS: Final = ("owner", "right")
-#: Entries that act for others: rules run with the owner's rights, a user's entry gives rights.
-ADMIN_TYPES: Final = frozenset(["stribution", "user"])
+#: The type of the entry that says the rights in its folder.
+TYPE: Final = "rights"
+#: Entries that give rights, or act with those of others: rules run with the owner's.
+ADMIN_TYPES: Final = frozenset([TYPE, "stribution", "user"])
 _NONE: Final = RIGHTS["none"]
 _ALL: Final = RIGHTS["admin"] | RIGHTS["connector"]
 _MAX_REMEMBERED: Final = 100_000
@@ -86,6 +89,11 @@ def parse_right(value: str) -> tuple[frozenset[str], str]:
             f"right: {value[:80]!a} must be like `read,write anna`; there are {', '.join(RIGHTS)}",
         )
     return frozenset[str]().union(*(RIGHTS[word] for word in given)), who.strip()
+
+
+def rights_url(folder_id: str) -> str:
+    """The url of the entry that says the rights in a folder; it has no content."""
+    return f"{DEFAULT_BASE}rights@{folder_id}.invalid/1"
 
 
 class Rights:
@@ -206,17 +214,26 @@ class Rights:
         return Header(fields)
 
     def _found(self, name: str, number: int) -> frozenset[str]:
-        while number != ROOT:
-            home = self._tables.home(number)
-            if home is None:
+        everybody: frozenset[str] | None = None  # what `*` gives, unless they own a folder above
+        while True:
+            header = self._tables.newest(number, TYPE)
+            if header:
+                if header.get("owner") == name:
+                    return RIGHTS["admin"]
+                rules = [parse_right(value) for value in header.get_all("right")]
+                matched = next((rule for rule in rules if rule[1] in (name, EVERYBODY)), None)
+                if matched and everybody is None:
+                    if matched[1] != EVERYBODY:
+                        return matched[0]
+                    everybody = matched[0]
+            if number == ROOT:
+                break
+            parent = self._tables.parent(number)
+            if parent is None:
                 return _NONE  # it has no name any more
-            number, header = home
-            if header.get("owner") == name:
-                return RIGHTS["admin"]
-            rules = map(parse_right, header.get_all("right"))
-            matched = next((given for given, who in rules if who in (name, EVERYBODY)), None)
-            if matched is not None:
-                return matched
+            number = parent
+        if everybody is not None:
+            return everybody
         user = self.user(name)
         if not user:
             return _NONE

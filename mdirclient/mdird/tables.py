@@ -78,15 +78,19 @@ class Tables:
                 break
         return numbers
 
-    def home(self, number: int) -> tuple[int, Header] | None:
-        """The home of a folder: its parent and the entry there; None of the root."""
+    def parent(self, number: int) -> int | None:
+        """The folder above, where a folder was made; None of the root, or where it has no name."""
         row = self.connection.execute(
-            "SELECT home, entry.header FROM folder JOIN entry"
-            " ON entry.folder = home AND entry.name = home_name AND entry.target = folder.number"
-            " WHERE folder.number = ?",
-            (number,),
+            "SELECT home FROM folder WHERE number = ?", (number,)
         ).fetchone()
-        return (int(row[0]), Header.parse(row[1])) if row else None
+        return int(row[0]) if row and row[0] else None
+
+    def id_of(self, number: int) -> str:
+        """The id of a folder."""
+        row = self.connection.execute(
+            "SELECT id FROM folder WHERE number = ?", (number,)
+        ).fetchone()
+        return str(row[0])
 
     def has_name(self, number: int) -> bool:
         """Whether a folder is the root, or somewhere below of something."""
@@ -163,6 +167,15 @@ class Tables:
         """The header of a live entry."""
         row = self.connection.execute(
             "SELECT header FROM entry WHERE identity = ? AND folder = ? AND is_live", (key, number)
+        ).fetchone()
+        return Header.parse(row[0]) if row else None
+
+    def newest(self, number: int, kind: str) -> Header | None:
+        """The newest live entry of a type."""
+        row = self.connection.execute(
+            "SELECT header FROM entry WHERE folder = ? AND is_live AND type = ? AND type != ''"
+            " ORDER BY version DESC LIMIT 1",
+            (number, kind),
         ).fetchone()
         return Header.parse(row[0]) if row else None
 

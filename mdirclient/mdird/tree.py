@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from mdirclient.errors import FolderPathError
+from mdirclient.errors import FolderPathError, NotFoundReplyError
 from mdirclient.header import Header
 
 if TYPE_CHECKING:
@@ -43,11 +43,20 @@ def split_path(folder: str) -> tuple[str, ...]:
 
 
 def make_folder(mdird: Mdird, folder: str) -> None:
-    """Make a folder and its parents where they are missing; durable on return."""
-    parent = ""
-    for name in split_path(folder):
-        mdird.put(parent, Header([("type", "dir"), ("name", name)]))
-        parent = f"{parent}/{name}" if parent else name
+    """Make a folder and its parents where they are missing; durable on return.
+
+    Only the folder above the first that is missing has to be one's own.
+    """
+    names = split_path(folder)
+    if not names:
+        return
+    parent = "/".join(names[:-1])
+    header = Header([("type", "dir"), ("name", names[-1])])
+    try:
+        mdird.put(parent, header)
+    except NotFoundReplyError:
+        make_folder(mdird, parent)
+        mdird.put(parent, header)
 
 
 def folder_id(mdird: Mdird, folder: str) -> str:

@@ -18,8 +18,8 @@ from mdirclient.mdird.credentials import (
     hash_token,
     new_token,
 )
-from mdirclient.mdird.rights import RIGHT_FIELDS, RIGHTS, check_user_name, parse_right
-from mdirclient.mdird.tree import make_folder, split_path
+from mdirclient.mdird.rights import RIGHTS, TYPE, check_user_name, parse_right, rights_url
+from mdirclient.mdird.tree import folder_id, make_folder
 from mdirclient.patch import Patch
 
 if TYPE_CHECKING:
@@ -102,12 +102,12 @@ def find_user(mdird: Mdird, users: str, name: str) -> tuple[int, Header | None]:
 
 
 def read_rights(mdird: Mdird, folder: str) -> tuple[str | None, tuple[str, ...]]:
-    """The owner of a folder, and its fields `right`.
+    """The owner of a folder, and the rights that it says itself.
 
     Raises:
         NotFoundReplyError: there is no such folder.
     """
-    _, _, header = _directory(mdird, folder)
+    header = next(iter(mdird.lookup(folder, Header([("type", TYPE)]))), Header())
     return header.get("owner"), header.get_all("right")
 
 
@@ -118,7 +118,7 @@ def set_rights(
 
     Args:
         mdird: where.
-        folder: its path, by which it was made.
+        folder: its path.
         owner: a user's name.
         rights: each like `read,write anna`; the first that fits decides; `*` is everybody.
 
@@ -126,26 +126,16 @@ def set_rights(
         NotFoundReplyError: there is no such folder.
         PermanentReplyError: 400, a right cannot be used; 403.
     """
-    parent, version, header = _directory(mdird, folder)
     for right in rights or ():
         parse_right(right)
-    owner_field, right_field = RIGHT_FIELDS
-    if owner is not None:
-        header = header.replace(owner_field, owner)
-    if rights is not None:
-        header = header.replace(right_field, *rights)
-    mdird.set(parent, header, base=version)
-
-
-def _directory(mdird: Mdird, folder: str) -> tuple[str, int, Header]:
-    names = split_path(folder)
-    if not names:
-        raise reply_error(404, "the root belongs to the administrator")
-    parent = "/".join(names[:-1])
-    version, header = _find(mdird, parent, Header([("type", "dir"), ("name", names[-1])]))
+    version, header = _find(mdird, folder, Header([("type", TYPE)]))
     if header is None:
-        raise reply_error(404, f"there is no folder {folder!r}")
-    return parent, version, header
+        header = Header([("url", rights_url(folder_id(mdird, folder))), ("type", TYPE)])
+    if owner is not None:
+        header = header.replace("owner", owner)
+    if rights is not None:
+        header = header.replace("right", *rights)
+    mdird.set(folder, header, base=version)
 
 
 def _find(mdird: Mdird, folder: str, pattern: Header) -> tuple[int, Header | None]:

@@ -139,13 +139,19 @@ def add_account(
     """
     name = normal_address(address)
     owner = check_name(user or name)
-    for place in (places.users, places.accounts, places.outbox, places.spam):
-        make_folder(mdird, place)
+    make_folder(mdird, places.users)
+    make_folder(mdird, places.accounts)
+    from mdirclient.mdird.rights import rights_url  # who delivers needs none
+
     _add_user(mdird, places.users, owner, name)
-    own = [("type", "dir"), ("name", name), ("owner", owner)]
-    mdird.put(places.outbox, Header(own))
-    mdird.put(places.spam, Header(own))
-    mdird.put(places.accounts, Header([*own, ("address", name), ("user", owner)]))
+    fields = [("type", "dir"), ("name", name), ("address", name), ("user", owner)]
+    mdird.put(places.accounts, Header(fields))
+    for place in (places.accounts, places.outbox, places.spam):
+        folder = f"{place}/{name}"
+        make_folder(mdird, folder)
+        # Of a folder that has an owner already nothing changes.
+        url = rights_url(folder_id(mdird, folder))
+        mdird.put(folder, Header([("url", url), ("type", "rights"), ("owner", owner)]))
     account = f"{places.accounts}/{name}"
     if mount:
         parent, _, last = mount.strip("/").rpartition("/")

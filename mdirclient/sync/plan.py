@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -11,6 +11,8 @@ from mdirclient.errors import PartURLError, check_mass_removal
 from mdirclient.header import EMPTY, Header
 from mdirclient.patch import Patch
 from mdirclient.url import PartURL
+
+_WITHOUT_CONTENT: Final = frozenset(["dir", "rights"])
 
 Action = Literal["fetch", "update", "remove"]
 
@@ -43,7 +45,7 @@ def plan(
 
     Of several patches for one url the last counts: a lowered counter replays history and
     must not remove and fetch again what is there in the end. Items without content of
-    their own (`dir`) are no files and are left out.
+    their own (`dir`, `rights`) are no files and are left out.
 
     Args:
         patches: in order.
@@ -100,7 +102,7 @@ def _step(
 
 
 def _url(header: Header) -> PartURL | None:
-    if header.get("type") == "dir" or "url" not in header:
+    if header.get("type") in _WITHOUT_CONTENT or "url" not in header:
         return None
     try:
         return PartURL.parse(header["url"])
