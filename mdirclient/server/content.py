@@ -86,11 +86,14 @@ class Content:
         self._known: OrderedDict[str, tuple[EndRecord, ...]] = OrderedDict()
         self._prefix = "/" if store.base == DEFAULT_BASE else urlsplit(store.base).path
         application = web.Application(middlewares=[self._answered])
-        application.router.add_get(self._prefix, self._describe, allow_head=True)
         application.router.add_get("/authorize", self._authorize)
-        application.router.add_post(f"{self._prefix}mail", self._add_mail)
-        application.router.add_post(f"{self._prefix}file", self._add_file)
-        application.router.add_get(f"{self._prefix}{{message}}/{{part}}", self._get)
+        # Clients of mdird know its address only; the path of the base is for all others.
+        for prefix in sorted({"/", self._prefix}):
+            application.router.add_get(prefix, self._describe)
+            application.router.add_post(f"{prefix}mail", self._add_mail)
+            application.router.add_post(f"{prefix}file", self._add_file)
+            get = functools.partial(self._get, prefix)
+            application.router.add_get(f"{prefix}{{message}}/{{part}}", get)
         self._runner = web.AppRunner(
             application, access_log=None, handle_signals=False, shutdown_timeout=_DRAIN
         )
@@ -162,9 +165,9 @@ class Content:
         await self._check(actor, PartURL.parse(self._store.base + path[len(self._prefix) :]))
         return web.Response(status=204)
 
-    async def _get(self, request: web.Request) -> web.StreamResponse:
+    async def _get(self, prefix: str, request: web.Request) -> web.StreamResponse:
         actor = await self._actor(request)
-        raw = request.rel_url.raw_path[len(self._prefix) :]
+        raw = request.rel_url.raw_path[len(prefix) :]
         url = PartURL.parse(self._store.base + raw)
         await self._check(actor, url)
         found = (await self._contents(url))[url.part]
