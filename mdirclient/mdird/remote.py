@@ -326,11 +326,15 @@ def _connected(address: Address, timeout: float) -> socket.socket:
         from mdirclient.mdird.tls import check_pin, client_context  # a socket needs none
 
         secured = client_context(address).wrap_socket(plain, server_hostname=address.host)
-        check_pin(address, secured.getpeercert(binary_form=True))
-        return secured
     except BaseException:
         plain.close()
         raise
+    try:
+        check_pin(address, secured.getpeercert(binary_form=True))
+    except BaseException:
+        secured.close()
+        raise
+    return secured
 
 
 def _ready(sockets: list[socket.socket], timeout: float | None) -> list[socket.socket]:

@@ -93,11 +93,17 @@ def sync(
             return _Sync(folder, mdird, name, store or mdird.store, progress).run(
                 dry_run=dry_run, allow_mass_removal=allow_mass_removal
             )
+        except _HistoryGoneError:
+            continue
         except CounterMovedError:
             # Another sync of the same folder was faster, or a person corrected the counter:
             # what was planned may be wrong now.
             continue
     raise CounterMovedError(os.fspath(folder.path))
+
+
+class _HistoryGoneError(Exception):
+    """What was to come was forgotten meanwhile: it has to be listed."""
 
 
 class _Sync:
@@ -235,6 +241,8 @@ def _collect(subscription: Subscription) -> tuple[list[Patch], int]:
                 patches.append(event)
             case Now(version=version):
                 return patches, version
+            case End(status=205):
+                raise _HistoryGoneError
             case End(status=status, text=text):
                 raise reply_error(status, text)
     raise reply_error(503, "the subscription ended before it was complete")
