@@ -136,7 +136,7 @@ class AsyncLink:
                 async for _ in link.ask(link.exchange.authenticate(address.user, address.token)):
                     pass
         except BaseException:
-            link.close()
+            await link.close()
             raise
         return link
 
@@ -167,9 +167,12 @@ class AsyncLink:
         """Whether the other side has not closed since it answered last."""
         return not (self._reader.at_eof() or self._writer.is_closing())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connection."""
         self._writer.close()
+        # Whether the other side says goodbye too is its own matter.
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
 
 class AsyncRemoteMdird(_Closing):
@@ -211,14 +214,14 @@ class AsyncRemoteMdird(_Closing):
             early = [event async for event in link.ask(asked)]
             return AsyncRemoteSubscription(link, early, timeout)
         except BaseException:
-            link.close()
+            await link.close()
             raise
 
     async def close(self) -> None:
         """Close the connections that nobody uses; those in use are closed after that."""
         self._is_closed = True
         while self._idle:
-            self._idle.pop().close()
+            await self._idle.pop().close()
 
     async def _run(self, operations: list[Operation]) -> list[int]:
         async with self._link() as link:
@@ -235,7 +238,7 @@ class AsyncRemoteMdird(_Closing):
             if link.exchange.is_answered and not self._is_closed and len(self._idle) < _IDLE:
                 self._idle.append(link)
             else:
-                link.close()
+                await link.close()
 
     async def _taken(self) -> AsyncLink:
         if self._is_closed:
@@ -244,7 +247,7 @@ class AsyncRemoteMdird(_Closing):
             link = self._idle.pop()
             if link.is_usable():
                 return link
-            link.close()
+            await link.close()
         return await AsyncLink.open(self.address, self._timeout)
 
 
@@ -274,14 +277,14 @@ class AsyncRemoteSubscription:
                 yield event
         finally:
             self._is_closed = True
-            self._link.close()
+            await self._link.close()
 
     async def close(self) -> None:
         """End the iteration, also one that another task waits in."""
         self._is_closed = True
         if self._waiting:
             self._waiting.cancel()
-        self._link.close()
+        await self._link.close()
 
     async def _follow(self) -> AsyncIterator[Push]:
         events: list[Push] | None = [*self._early, *self._link.exchange.followed()]

@@ -11,6 +11,7 @@ from mdirclient import Mdird, Mstore, connect
 from mdirclient.mdird import EmbeddedMdird
 from mdirclient.mstore import DirectoryMstore
 from mdirclient.testing import MdirdContract, MstoreContract
+from tests.aio import Blocking
 from tests.served import Served, serving
 
 
@@ -36,6 +37,19 @@ class TestDirectoryMstore(MstoreContract):
     def store(self, tmp_path: Path) -> Mstore:
         """A fresh one."""
         return DirectoryMstore(tmp_path / "store")
+
+
+@pytest.fixture(params=["file", "unix", "tls"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An mdird of each kind."""
+    if request.param == "file":
+        yield f"file://{tmp_path}/mdir"
+        return
+    with serving(tmp_path / "mdir") as served:
+        if request.param == "unix":
+            yield served.unix
+        else:
+            yield served.tls("root", served.user("root", "admin,connector"))
 
 
 class TestRemoteMstore(MstoreContract):
@@ -78,4 +92,20 @@ class TestRemoteMdird(MdirdContract):
     def other(self, address: str, mdird: Mdird) -> Iterator[Mdird]:
         """As another process has it."""
         with connect(address) as other:
+            yield other
+
+
+class TestAsyncMdird(MdirdContract):
+    """The same names as coroutines."""
+
+    @pytest.fixture
+    def mdird(self, place: str) -> Iterator[Mdird]:
+        """A fresh one."""
+        with Blocking(place) as mdird:
+            yield mdird
+
+    @pytest.fixture
+    def other(self, place: str, mdird: Mdird) -> Iterator[Mdird]:
+        """As another process has it."""
+        with Blocking(place) as other:
             yield other

@@ -7,6 +7,7 @@ import hashlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -297,7 +298,7 @@ def test_a_broken_transfer_goes_on(liar: Callable[..., Liar]) -> None:
     size = len(CONTENT)
     cuts = [0, 1, 1000, 600_000, size]
     answers = [answer("200 OK", CONTENT[:1], TAG, length=size)]
-    for begin, end in zip(cuts[1:], cuts[2:], strict=False):
+    for begin, end in pairwise(cuts[1:]):
         span = f"Content-Range: bytes {begin}-{size - 1}/{size}"
         answers.append(
             answer("206 Partial Content", CONTENT[begin:end], TAG, span, length=size - begin)

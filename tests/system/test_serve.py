@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
 import attrs
 import pytest
@@ -59,7 +60,7 @@ def daemon(
         [SCRIPTS / "mdird", "serve", "--json", *given],
         env=world.environ | environ,
         stderr=subprocess.PIPE,
-        preexec_fn=before,
+        preexec_fn=before,  # noqa: PLW1509 - no thread of ours holds a lock
         pass_fds=(3,) if before else (),
     )
     try:
@@ -121,7 +122,7 @@ def test_a_certificate_that_is_given(world: World) -> None:
     with daemon(world, "--listen", "tcp://localhost:0", "--certificate", file) as one:
         port = one.port
         connect(f"mdird://jo:{token}@localhost:{port}?ca={file}").close()
-        with pytest.raises(TransportError, match="mismatch|not valid"):
+        with pytest.raises(TransportError, match=r"mismatch|not valid"):
             connect(f"mdird://jo:{token}@127.0.0.1:{port}?ca={file}")
         with pytest.raises(TransportError, match="nowhere"):
             connect(f"mdird://jo:{token}@localhost:{port}?ca=/nowhere")
@@ -223,7 +224,7 @@ def test_socket_activation(world: World) -> None:
             ["sh", "-c", f'LISTEN_PID=$$ exec "{SCRIPTS}/mdird" serve --json'],
             env=world.environ | {"LISTEN_FDS": "1"},
             stderr=subprocess.PIPE,
-            preexec_fn=become,
+            preexec_fn=become,  # noqa: PLW1509
             pass_fds=(3,),
         )
         try:
