@@ -79,7 +79,11 @@ def serving(
     def log(event: str, **fields: object) -> None:
         lines.append(f"{event} {fields}")
 
+    def unforeseen(_: object, context: dict[str, object]) -> None:
+        failures.append(AssertionError(f"an exception in the loop of the server: {context}"))
+
     async def serve() -> None:
+        asyncio.get_running_loop().set_exception_handler(unforeseen)
         with EmbeddedMdird(path, store) as mdird:
             server = Server(mdird, store, log, limits)
             await server.start(sockets, server_context(certificate))

@@ -66,6 +66,9 @@ async def _serve(
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    loop.set_exception_handler(
+        lambda _, context: log("defect", what=context["message"], error=context.get("exception"))
+    )
     server = Server(mdird, store, log, Limits(history=options.history))
     await server.start(sockets, _context(mdird, sockets, options, log))
     for one in sockets:

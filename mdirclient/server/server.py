@@ -92,7 +92,12 @@ class Server:
                 check_plain(one)
             secured = None if is_local else context
             self._servers.append(
-                await loop.create_server(lambda: Session(self), sock=one, ssl=secured)
+                await loop.create_server(
+                    lambda: Session(self),
+                    sock=one,
+                    ssl=secured,
+                    ssl_handshake_timeout=self._limits.patience if secured else None,
+                )
             )
         self._tasks = [
             loop.create_task(self._poll()),
