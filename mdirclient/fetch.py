@@ -21,6 +21,7 @@ from mdirclient.errors import (
     UnknownContentError,
 )
 from mdirclient.protocol.address import Address
+from mdirclient.protocol.messages import PEER
 
 if TYPE_CHECKING:
     import urllib3
@@ -289,11 +290,13 @@ def _unix_pool(path: str, timeout: float) -> urllib3.HTTPConnectionPool:
     import urllib3
 
     class UnixConnection(urllib3.connection.HTTPConnection):
+        # With a user it is the token that counts all the same.
         def connect(self) -> None:
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 self.sock.settimeout(timeout)
                 self.sock.connect(path)
+                self.sock.sendall(PEER)
             except OSError as error:
                 self.sock.close()
                 raise urllib3.exceptions.NewConnectionError(self, str(error)) from error

@@ -19,6 +19,9 @@ MAX_HEADER: Final = MAX_BYTES
 #: What a `BATCH` may hold; of its bytes some more are counted for each request and field.
 MAX_BATCH: Final = 100_000
 MAX_BATCH_BYTES: Final = 64 << 20
+#: What HTTP on a Unix socket begins with where the socket itself is to say who asks. A web server
+#: in front cannot be made to send it: else its own login would open everything to its clients.
+PEER: Final = b"PEER\n"
 MAX_NUMBER: Final = 10**18 - 1
 
 _NUMBER = re.compile(r"[0-9]{1,18}")

@@ -12,6 +12,7 @@ import functools
 from collections import OrderedDict
 from typing import IO, TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from aiohttp import ETag, web
 
@@ -83,6 +84,7 @@ class Content:
         self._mdird = mdird
         self._store = store
         self._host = host
+        self._peers: WeakSet[asyncio.Transport] = WeakSet()
         self._known: OrderedDict[str, tuple[EndRecord, ...]] = OrderedDict()
         self._prefix = "/" if store.base == DEFAULT_BASE else urlsplit(store.base).path
         application = web.Application(middlewares=[self._answered])
@@ -106,9 +108,11 @@ class Content:
         """Finish what is being sent, for some seconds at most."""
         await self._runner.cleanup()
 
-    def protocol(self) -> asyncio.Protocol:
-        """For one connection."""
+    def protocol(self, transport: asyncio.Transport, *, is_peer: bool) -> asyncio.Protocol:
+        """For one connection; whether its login on a Unix socket says who asks."""
         assert self._runner.server
+        if is_peer:
+            self._peers.add(transport)
         return self._runner.server()
 
     # -- who
@@ -132,8 +136,8 @@ class Content:
         # Where the store is on the disk is nobody's business.
         return web.Response(status=status, text="the store cannot do this now\n")
 
-    async def _actor(self, request: web.Request, *, believes_peer: bool = True) -> Actor:
-        """Who asks: by user and token, else by the Unix socket.
+    async def _actor(self, request: web.Request) -> Actor:
+        """Who asks: by user and token, else by the Unix socket if they asked for that.
 
         Raises:
             HTTPUnauthorized: nobody that is known.
@@ -143,7 +147,7 @@ class Content:
         if given is not None:
             name, secret = _basic(given)
             actor = await self._host.users.authenticate(name, secret, _address(request))
-        elif believes_peer and request.transport:
+        elif request.transport and request.transport in self._peers:
             actor = self._host.users.peer(request.transport.get_extra_info("socket"))
         if actor is None:
             raise web.HTTPUnauthorized(headers=_REALM, text="give a user and a token\n")
@@ -157,12 +161,14 @@ class Content:
 
     async def _authorize(self, request: web.Request) -> web.Response:
         """For a web server in front: may this user have what it was asked for?"""
-        # That server's own login says nothing about who asked it.
-        actor = await self._actor(request, believes_peer=False)
+        actor = await self._actor(request)
         path = urlsplit(request.headers.get("X-Original-URI", "")).path
-        if not path.startswith(self._prefix):
-            raise web.HTTPForbidden(text="no content\n")
-        await self._check(actor, PartURL.parse(self._store.base + path[len(self._prefix) :]))
+        try:
+            # Wherever the web server has put the contents, a url ends with message and part.
+            url = PartURL.parse(self._store.base + "/".join(path.split("/")[-2:]))
+            await self._check(actor, url)
+        except (PartURLError, UnknownContentError):
+            raise web.HTTPForbidden(text="no content\n") from None
         return web.Response(status=204)
 
     async def _get(self, prefix: str, request: web.Request) -> web.StreamResponse:

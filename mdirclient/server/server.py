@@ -138,9 +138,9 @@ class Server:
         if not self.sessions:
             self._empty.set()
 
-    def web_protocol(self) -> asyncio.Protocol:
-        """A protocol that speaks HTTP."""
-        return self._content.protocol()
+    def web_protocol(self, transport: asyncio.Transport, *, is_peer: bool) -> asyncio.Protocol:
+        """A protocol that speaks HTTP; see `Content.protocol`."""
+        return self._content.protocol(transport, is_peer=is_peer)
 
     def look(self) -> None:
         """Send what was committed to those who follow it."""

@@ -16,7 +16,7 @@ from mdirclient.mdird.replies import replies
 from mdirclient.mdird.rights import Actor, Rights
 from mdirclient.mdird.tables import Tables, matches
 from mdirclient.protocol import Batch, Refused, Request, ServerConnection
-from mdirclient.protocol.messages import KEYWORDS, MAX_LINE, patch_to_bytes
+from mdirclient.protocol.messages import KEYWORDS, MAX_LINE, PEER, patch_to_bytes
 from mdirclient.server.feed import Feed, Subscriber
 from mdirclient.server.users import Users
 
@@ -30,7 +30,7 @@ _MAX_OUTSTANDING: Final = 512
 _MAX_SUBSCRIPTIONS: Final = 1_000
 _PAGE: Final = 200
 #: What HTTP begins with (RFC 9112 §3); no request of mdird looks like it.
-_HTTP = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS) \S+ HTTP/1\.[01]\r?\n")
+_HTTP = re.compile(rb"(PEER\n)?(?:GET|HEAD|POST|PUT|DELETE|OPTIONS) \S+ HTTP/1\.[01]\r?\n")
 
 
 class Service(Protocol):
@@ -48,7 +48,7 @@ class Service(Protocol):
     def submit(self, group: Group, answered: Answered) -> None:
         """Change something."""
 
-    def web_protocol(self) -> asyncio.Protocol:
+    def web_protocol(self, transport: asyncio.Transport, *, is_peer: bool) -> asyncio.Protocol:
         """A protocol that speaks HTTP."""
 
     def log(self, event: str, **fields: object) -> None:
@@ -125,10 +125,11 @@ class Session(asyncio.Protocol):
             return
         if self._protocol is None:
             self._first += data
-            if b"\n" not in self._first and len(self._first) <= MAX_LINE:
+            lines = 2 if self._first.startswith(PEER) else 1
+            if self._first.count(b"\n") < lines and len(self._first) <= MAX_LINE:
                 return
-            if _HTTP.match(self._first):
-                self._become_web()
+            if found := _HTTP.match(self._first):
+                self._become_web(is_peer=found[1] is not None)
                 return
             data = self._begin()
         assert self._protocol
@@ -167,11 +168,11 @@ class Session(asyncio.Protocol):
         first, self._first = bytes(self._first), bytearray()
         return first
 
-    def _become_web(self) -> None:
+    def _become_web(self, *, is_peer: bool) -> None:
         self.is_known = True  # each request says who asks
-        self._web = self._service.web_protocol()
+        self._web = self._service.web_protocol(self._transport, is_peer=is_peer)
         self._web.connection_made(self._transport)
-        first, self._first = bytes(self._first), bytearray()
+        first, self._first = bytes(self._first).removeprefix(PEER), bytearray()
         self._web.data_received(first)
 
     # -- what the feed needs

@@ -156,7 +156,7 @@ def test_who_is_nobody_gets_nothing(served: Served) -> None:
 def test_a_web_server_in_front_asks(served: Served, browser: Browser) -> None:
     """204, 401 and 403; its own login on a Unix socket says nothing about who asked it."""
     assert 204 == browser("GET", "/authorize", X_Original_URI="/one@x.org/1?x").status
-    assert 404 == browser("GET", "/authorize", X_Original_URI="/nonsense").status
+    assert 403 == browser("GET", "/authorize", X_Original_URI="/nonsense").status
     with socket.socket(socket.AF_UNIX) as front:
         front.connect(f"{served.path}/socket")
         front.sendall(
@@ -192,7 +192,9 @@ def test_an_upload_that_breaks_off_leaves_nothing(served: Served) -> None:
     """Half a mail is none."""
     with socket.socket(socket.AF_UNIX) as sender:
         sender.connect(f"{served.path}/socket")
-        sender.sendall(b"POST /mail HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\nSubject: x")
+        sender.sendall(
+            b"PEER\nPOST /mail HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\nSubject: x"
+        )
     with connect(served.unix) as mdird:
         mdird.store.add(b"Message-ID: <later@x.org>\r\n\r\nx")
     names = {path.name for path in (served.path / "store" / "messages").iterdir()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -80,6 +81,7 @@ def daemon(
         process.communicate(timeout=60)
 
 
+@pytest.mark.skipif(not shutil.which("nc"), reason="netcat is not installed")
 def test_netcat_is_a_client(world: World) -> None:
     """By hand: lines in, lines out, blanks and CR ignored, and it ends when the input does."""
     with daemon(world):
