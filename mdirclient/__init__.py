@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mdirclient import errors
+    from mdirclient import aio, errors
     from mdirclient.connect import connect, open_store
     from mdirclient.folder import (
         Batch,
@@ -27,7 +27,14 @@ if TYPE_CHECKING:
         Status,
     )
     from mdirclient.header import Header
-    from mdirclient.interfaces import Mdird, Mstore, Receiver, Subscription
+    from mdirclient.interfaces import (
+        AsyncMdird,
+        AsyncSubscription,
+        Mdird,
+        Mstore,
+        Receiver,
+        Subscription,
+    )
     from mdirclient.mail.compose import compose
     from mdirclient.mail.limits import Limits
     from mdirclient.mail.memory import Mail, take_apart
@@ -39,6 +46,8 @@ if TYPE_CHECKING:
     from mdirclient.url import PartURL
 
 _HOMES = {
+    "AsyncMdird": "interfaces",
+    "AsyncSubscription": "interfaces",
     "Batch": "folder",
     "Change": "folder",
     "Counted": "folder",
@@ -64,6 +73,7 @@ _HOMES = {
     "SyncReport": "sync",
     "compose": "mail.compose",
     "connect": "connect",
+    "aio": "",
     "errors": "",
     "folder_id": "mdird.tree",
     "make_folder": "mdird.tree",
@@ -74,6 +84,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncMdird",
+    "AsyncSubscription",
     "Batch",
     "Change",
     "Counted",
@@ -97,6 +109,7 @@ __all__ = [
     "StoredMessage",
     "Subscription",
     "SyncReport",
+    "aio",
     "compose",
     "connect",
     "errors",

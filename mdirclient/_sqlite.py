@@ -12,6 +12,8 @@ from typing import Final
 _RETRY_WAIT = 0.01
 
 
+#: Pages that are copied while others wait, if they write.
+_PAGES: Final = 1_000
 #: As the path of a database that ends with its connection.
 MEMORY: Final = ":memory:"
 
@@ -47,6 +49,23 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+def open_as_is(path: str) -> sqlite3.Connection:
+    """Open a database, or make one, without changing its mode or its tables."""
+    return sqlite3.connect(path, isolation_level=None)
+
+
+def copy(connection: sqlite3.Connection, path: str) -> None:
+    """Copy a database into a new file while it is used: the state of one moment. Not durable yet.
+
+    Raises:
+        sqlite3.Error: it cannot be read, or the copy not be written.
+    """
+    with contextlib.closing(open_as_is(path)) as target:
+        connection.backup(target, pages=_PAGES)
+        # One file, which can be moved; who opens it sets its own mode.
+        target.execute("PRAGMA journal_mode=DELETE")
 
 
 def _set_up(connection: sqlite3.Connection, timeout: float, synchronous: str) -> None:

@@ -119,9 +119,6 @@ class Mdird(Protocol):
     A folder is named by its path from the root, `SMTP/Accounts`; `/` or an empty text is
     the root. Every change is durable on return.
 
-    Attributes:
-        store: where the contents of its entries are.
-
     Raises:
         NotFoundReplyError: there is no such folder.
         PermanentReplyError: 400, the header or the pattern cannot be used.
@@ -129,7 +126,9 @@ class Mdird(Protocol):
         TransportError: mdird cannot be reached.
     """
 
-    store: Mstore
+    @property
+    def store(self) -> Mstore:
+        """The store of its contents."""
 
     def put(self, folder: str, header: Header) -> int:
         """Add an entry; returns its version. A live url changes nothing and answers its version.
@@ -216,7 +215,9 @@ class AsyncMdird(AsyncChanges, Protocol):
     Used in one loop. Its store blocks.
     """
 
-    store: Mstore
+    @property
+    def store(self) -> Mstore:
+        """The store of its contents."""
 
     def batch(self) -> AbstractAsyncContextManager[AsyncChanges]:
         """See `Mdird.batch`."""

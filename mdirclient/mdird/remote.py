@@ -145,10 +145,6 @@ class RemoteMdird(Changes):
                 self._store = self._make_store()
             return self._store
 
-    @store.setter
-    def store(self, store: Mstore) -> None:
-        self._store = store
-
     def batch(self) -> Batch:
         """See `Mdird.batch`. At most 100,000 changes and 64 MiB."""
         return Batch(self, self._run)

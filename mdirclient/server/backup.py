@@ -14,15 +14,13 @@ from typing import Final
 
 import attrs
 
-from mdirclient import _fs
+from mdirclient import _fs, _sqlite
 from mdirclient.connect import STORE
 from mdirclient.errors import TransportError
 from mdirclient.mdird.embedded import DATABASE, EmbeddedMdird
 from mdirclient.mstore import DirectoryMstore
 
 Progress = Callable[[int, int], None]
-#: Pages that are copied while others wait, if they write.
-_PAGES: Final = 1_000
 #: Taken by a backup and by what removes contents, so that none is gone before it is copied.
 LOCK: Final = "maintenance.lock"
 
@@ -93,26 +91,17 @@ def restore(source: str, target: str, *, progress: Progress | None = None) -> Co
     staged = os.path.join(target, f"{DATABASE}.new")
     for name in (staged, f"{staged}-wal", f"{staged}-shm"):
         _fs.remove(name)
-    with contextlib.closing(_opened(os.path.join(source, DATABASE))) as connection:
+    with contextlib.closing(_sqlite.open_as_is(os.path.join(source, DATABASE))) as connection:
         _copy_database(connection, staged)
-    with contextlib.closing(_opened(staged)) as connection:
+    with contextlib.closing(_sqlite.open_as_is(staged)) as connection:
         _begin_epoch(connection, staged)
     _publish_database(staged, os.path.join(target, DATABASE))
     return copied
 
 
-def _opened(path: str) -> sqlite3.Connection:
-    if not os.path.isfile(path):
-        raise TransportError(path, "it is missing")
-    return sqlite3.connect(path, isolation_level=None)
-
-
 def _copy_database(connection: sqlite3.Connection, staged: str) -> None:
     try:
-        with contextlib.closing(sqlite3.connect(staged, isolation_level=None)) as copy:
-            connection.backup(copy, pages=_PAGES)
-            # One file, which can be moved; who opens it sets its own mode.
-            copy.execute("PRAGMA journal_mode=DELETE")
+        _sqlite.copy(connection, staged)
     except sqlite3.Error as error:
         raise TransportError(staged, f"the database cannot be copied: {error}") from error
 
@@ -128,7 +117,7 @@ def _begin_epoch(connection: sqlite3.Connection, path: str) -> None:
 
 
 def _publish_database(staged: str, path: str) -> None:
-    with open(staged, "r+b") as file:
+    with open(staged, "rb") as file:
         _fs.sync_file(file.fileno())
     _fs.replace_with(staged, path)
 

@@ -14,7 +14,7 @@ import pytest
 
 import mdirclient
 import mdirclient.mail
-from mdirclient.cli import exits, mdir, smtp
+from mdirclient.cli import exits, mdir, mdird, smtp
 from mdirclient.cli.arguments import Parser
 from mdirclient.settings import SETTINGS
 from tests.mails import two_photos
@@ -111,7 +111,7 @@ def parsers() -> Iterator[tuple[str, Parser]]:
             for child in choices.values() if isinstance(choices, dict) else ():
                 yield from inside(child)
 
-    for parser in (mdir.parser(), smtp.parser()):
+    for parser in (mdir.parser(), mdird.parser(), smtp.parser()):
         yield from inside(parser)
 
 
@@ -139,7 +139,7 @@ def test_api_reference_lists_the_public_names(module: ModuleType) -> None:
     sections = re.split(r"currentmodule:: ([\w.]+)", page)[1:]
     texts = dict(zip(sections[::2], sections[1::2], strict=True))
     listed = set(re.findall(r"auto(?:class|function):: (\w+)", texts[module.__name__]))
-    above = set(mdirclient.__all__) if module is not mdirclient else {"errors"}
+    above = set(mdirclient.__all__) if module is not mdirclient else {"aio", "errors"}
     assert set(module.__all__) - above == listed
 
 
