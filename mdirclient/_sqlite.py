@@ -12,8 +12,6 @@ from typing import Final
 _RETRY_WAIT = 0.01
 
 
-#: Pages that are copied while others wait, if they write.
-_PAGES: Final = 1_000
 #: As the path of a database that ends with its connection.
 MEMORY: Final = ":memory:"
 
@@ -62,8 +60,12 @@ def copy(connection: sqlite3.Connection, path: str) -> None:
     Raises:
         sqlite3.Error: it cannot be read, or the copy not be written.
     """
+    # A copy begins again whenever somebody commits, unless it is inside of a transaction.
+    connection.execute("BEGIN")
+    connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     with contextlib.closing(open_as_is(path)) as target:
-        connection.backup(target, pages=_PAGES)
+        connection.backup(target)
+        connection.execute("COMMIT")
         # One file, which can be moved; who opens it sets its own mode.
         target.execute("PRAGMA journal_mode=DELETE")
 

@@ -71,7 +71,7 @@ def _add_serve(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument(
         "--history",
         metavar="N",
-        type=int,
+        type=_count,
         default=10_000,
         help="removals of each folder to remember (default: %(default)s)",
     )
@@ -162,16 +162,16 @@ def _add_gc(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument(
         "--history",
         metavar="N",
-        type=int,
+        type=_count,
         default=10_000,
         help="removals of each folder to remember (default: %(default)s)",
     )
     command.add_argument(
         "--days",
         metavar="N",
-        type=float,
-        default=30.0,
-        help="how old contents must be (default: %(default)g)",
+        type=_count,
+        default=30,
+        help="how old contents must be (default: %(default)s)",
     )
     command.add_argument("--json", action="store_true", help="one object a line")
     add_config(command)
@@ -213,6 +213,12 @@ def _add_restore(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument("directory", metavar="DIR", help="of the backup")
     add_config(command)
     command.set_defaults(command=_restore)
+
+
+def _count(word: str) -> int:
+    if not word.isascii() or not word.isdecimal() or len(word) > 9:
+        raise argparse.ArgumentTypeError(f"{word!a}: expected a number of at most nine digits")
+    return int(word)
 
 
 def _size(word: str) -> int:
@@ -391,9 +397,13 @@ def _restore(arguments: argparse.Namespace) -> int:
     from mdirclient.server.backup import restore
     from mdirclient.settings import file_path
 
-    target = file_path(settings_of(arguments).mdird(), "MDIRD")
+    settings = settings_of(arguments)
+    target = file_path(settings.mdird(), "MDIRD")
+    given = settings.find("MDIR_STORE")
+    store = file_path(given, "MDIR_STORE") if given else None
+    source = os.path.abspath(arguments.directory)
     with progress_bar(target) as progress:
-        copied = restore(os.path.abspath(arguments.directory), target, progress=progress)
+        copied = restore(source, target, store=store, progress=progress)
     print(f"{copied.messages} messages copied, {copied.kept} were there")
     return exits.OK
 

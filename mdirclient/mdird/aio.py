@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -291,16 +292,21 @@ class AsyncRemoteSubscription:
         is_complete = False
         while events is not None:
             for event in events:
-                if self._is_closed:
+                if self._has_ended():
                     return
                 is_complete |= isinstance(event, Now)
                 yield event
                 if isinstance(event, End):
                     return
-            if not self._is_closed:
-                events = await self._next(self._timeout if is_complete else self._link.timeout)
-        if not (is_complete or self._is_closed):
+            if self._has_ended():
+                return
+            events = await self._next(self._timeout if is_complete else self._link.timeout)
+        if not (is_complete or self._has_ended()):
             raise TransportError(self._link.name, f"no answer within {self._link.timeout:g} s")
+
+    def _has_ended(self) -> bool:
+        """Another task may have closed it meanwhile."""
+        return self._is_closed
 
     async def _next(self, timeout: float | None) -> list[Push] | None:
         self._waiting = asyncio.ensure_future(self._link.follow(timeout))
@@ -423,7 +429,7 @@ async def _connected(address: Address) -> tuple[asyncio.StreamReader, asyncio.St
     if address.path:
         return await asyncio.open_unix_connection(address.path)
     if address.is_plain:
-        return await asyncio.open_connection(address.host, address.port)
+        return _kept_alive(*await asyncio.open_connection(address.host, address.port))
     from mdirclient.mdird.tls import check_pin, client_context  # a socket needs none
 
     reader, writer = await asyncio.open_connection(
@@ -435,4 +441,13 @@ async def _connected(address: Address) -> tuple[asyncio.StreamReader, asyncio.St
     except BaseException:
         writer.close()
         raise
+    return _kept_alive(reader, writer)
+
+
+def _kept_alive(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Who waits for pushes notices when the other side has vanished."""
+    connected: socket.socket = writer.get_extra_info("socket")
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return reader, writer

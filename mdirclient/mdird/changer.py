@@ -66,6 +66,7 @@ class Changer:
         if header.get("type") == "dir":
             return self._put_directory(actor, number, header)
         key = _key(header)
+        self._check_blind(actor, number, key, header)
         live = self._tables.live_version(number, key)
         if live:
             return live
@@ -76,6 +77,7 @@ class Changer:
         if header.get("type") == "dir":
             raise reply_error(400, "a folder is changed by PUT and REM")
         key = _key(header)
+        self._check_blind(actor, number, key, header)
         live = self._tables.live_version(number, key)
         if live != base:
             raise reply_error(409, f"the entry is at version {live}, not {base}")
@@ -85,6 +87,11 @@ class Changer:
         elif before.get("type") in ADMIN_TYPES:
             self._rights.check(actor, number, "admin")
         return self._write(actor, number, key, header, before)
+
+    def _check_blind(self, actor: Actor, number: int, key: str, header: Header) -> None:
+        """Who may not read must not learn what is there by what is refused."""
+        if "read" not in self._rights.of(actor, number):
+            self._check_new(actor, number, key, header)
 
     def _check_new(self, actor: Actor, number: int, key: str, header: Header) -> None:
         if header.get("type") != TYPE:
@@ -190,6 +197,11 @@ class Changer:
         self._tables.settle_home(target)
         self._tables.changed_tree()
         return version
+
+
+def is_search(operation: Operation) -> bool:
+    """Whether an operation has to look at every entry of a folder."""
+    return operation.keyword == "REM" and "url" not in operation.header
 
 
 def is_checked_first(operation: Operation) -> bool:

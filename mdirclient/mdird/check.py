@@ -11,6 +11,7 @@ import attrs
 
 from mdirclient.errors import DamagedMessageError, FormatError, UnknownContentError
 from mdirclient.header import Header
+from mdirclient.mdird.replies import replies
 from mdirclient.mdird.rights import TYPE
 from mdirclient.mdird.survey import all_entries, integrity
 from mdirclient.url import PartURL
@@ -58,7 +59,7 @@ def check(mdird: EmbeddedMdird, store: DirectoryMstore, *, full: bool = False) -
         store: their contents.
         full: make every original again, which reads all contents.
     """
-    with contextlib.closing(mdird.open_connection()) as connection:
+    with contextlib.closing(mdird.open_connection()) as connection, replies():
         problems = integrity(connection)
         yield from (Defect("unreadable", mdird.path, "", problem) for problem in problems)
         if problems:

@@ -19,8 +19,9 @@ from mdirclient.header import Header
 TOKEN_FIELD: Final = "token-hash"  # noqa: S105 - the name of a field
 PASSWORD_FIELD: Final = "password-hash"  # noqa: S105
 _LN, _R, _P = 14, 8, 1
-#: What a hash that somebody wrote by hand may cost: bytes of memory.
-_MAX_MEMORY: Final = 128 << 20
+#: What a hash that somebody wrote by hand may cost.
+_MAX_LN, _MAX_R, _MAX_P = 17, 8, 4
+_MAX_MEMORY: Final = 160 << 20
 _MAX_SECRET: Final = 1024
 _PASSWORD = re.compile(r"\$scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,2}),p=([0-9]{1,2})\$([^$]+)\$([^$]+)")
 
@@ -45,8 +46,17 @@ def hash_password(password: str) -> str:
 _NOBODY: Final = f"$scrypt$ln={_LN},r={_R},p={_P}${'A' * 22}${'A' * 43}"
 
 
-def is_right(user: Header | None, secret: str) -> bool:
-    """Whether a secret is a token or the password of a user.
+def find_token(user: Header, secret: str) -> str | None:
+    """The hash of a user's that a token has."""
+    if len(secret) > _MAX_SECRET:
+        return None
+    given = hash_token(secret).encode()
+    kept = user.get_all(TOKEN_FIELD)
+    return next((one for one in kept if hmac.compare_digest(given, one.encode())), None)
+
+
+def find_password(user: Header | None, secret: str) -> str | None:
+    """The hash of a user's that a password has.
 
     Takes as long where there is no such user, or one without a password.
 
@@ -55,13 +65,9 @@ def is_right(user: Header | None, secret: str) -> bool:
         secret: what was given.
     """
     if len(secret) > _MAX_SECRET:
-        return False
-    given = hash_token(secret)
-    tokens = user.get_all(TOKEN_FIELD) if user else ()
-    if any(hmac.compare_digest(given.encode(), token.encode()) for token in tokens):
-        return True
-    passwords = (user.get_all(PASSWORD_FIELD) if user else ()) or (_NOBODY,)
-    return any(_is_password(secret, kept) for kept in passwords)
+        return None
+    kept = (user.get_all(PASSWORD_FIELD) if user else ()) or (_NOBODY,)
+    return next((one for one in kept if _is_password(secret, one)), None)
 
 
 def _is_password(password: str, kept: str) -> bool:
@@ -69,6 +75,8 @@ def _is_password(password: str, kept: str) -> bool:
     if not match:
         return False
     ln, r, p = int(match[1]), int(match[2]), int(match[3])
+    if not (0 < ln <= _MAX_LN and 0 < r <= _MAX_R and 0 < p <= _MAX_P):
+        return False
     try:
         salt, expected = (
             base64.b64decode(text + "=" * (-len(text) % 4)) for text in match.groups()[3:]

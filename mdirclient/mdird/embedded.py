@@ -5,6 +5,7 @@ Reads and writes `<path>/mdird.sqlite3`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -171,11 +172,14 @@ class EmbeddedMdird(Changes):
 
     def note_upload(self, actor: Actor, anchor: PartURL) -> None:
         """Remember who uploaded a message: they may make entries of it. Durable on return."""
-        with self._lock, replies(), _sqlite.transaction(self._connection):
-            self._connection.execute(
-                "INSERT OR REPLACE INTO upload VALUES (?, ?, ?)",
-                (str(anchor), actor.name, int(self._clock())),
-            )
+        row = (str(anchor), actor.name, int(self._clock()))
+        # A connection of its own: nobody who changes something waits for it, and it may wait.
+        with (
+            contextlib.closing(self.open_connection()) as connection,
+            replies(),
+            _sqlite.transaction(connection),
+        ):
+            connection.execute("INSERT OR REPLACE INTO upload VALUES (?, ?, ?)", row)
 
     def close(self) -> None:
         """Close the database."""

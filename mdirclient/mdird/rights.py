@@ -126,10 +126,9 @@ class Rights:
 
     def check(self, actor: Actor, number: int, *wanted: str) -> None:
         """Raises PermanentReplyError, 403, where a right is missing."""
-        held = self.of(actor, number)
-        if not held.issuperset(wanted):
-            missing = [right for right in wanted if right not in held]
-            raise reply_error(403, f"{actor.name} has no right to {missing[0]} here")
+        if not self.of(actor, number).issuperset(wanted):
+            # One text for all: which right is missing tells what is there.
+            raise reply_error(403, f"{actor.name} has no right to do this here")
 
     def folder(self, actor: Actor, path: str) -> int:
         """The number of a folder.
@@ -214,6 +213,9 @@ class Rights:
         return Header(fields)
 
     def _found(self, name: str, number: int) -> frozenset[str]:
+        user = self.user(name)
+        if not user:
+            return _NONE
         everybody: frozenset[str] | None = None  # what `*` gives, unless they own a folder above
         while True:
             header = self._tables.newest(number, TYPE)
@@ -234,8 +236,5 @@ class Rights:
             number = parent
         if everybody is not None:
             return everybody
-        user = self.user(name)
-        if not user:
-            return _NONE
         given = (RIGHTS.get(word, _NONE) for v in user.get_all("right") for word in v.split(","))
         return _NONE.union(*given)

@@ -32,6 +32,7 @@ class Tables:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.generation = -1
+        self._never = 0
         self._paths: dict[str, int] = {}
 
     def look(self) -> None:
@@ -44,7 +45,8 @@ class Tables:
     def forget(self) -> None:
         """Forget what may be wrong now."""
         # A number that it never was: who remembers something by it must notice each time.
-        self.generation = min(self.generation, 0) - 1
+        self._never -= 1
+        self.generation = self._never
         self._paths.clear()
 
     # -- folders
@@ -57,9 +59,12 @@ class Tables:
         """
         if known := self._paths.get(path):
             return known
+        given, path = path, "/".join(split_path(path))
+        if known := self._paths.get(path):
+            return known  # another spelling, which is not remembered: there are too many
         numbers = self.walk(path)
         if numbers[-1] == 0:
-            raise reply_error(404, f"there is no folder {path!r}")
+            raise reply_error(404, f"there is no folder {given!r}")
         if len(self._paths) >= _MAX_REMEMBERED:
             self._paths.clear()
         self._paths[path] = numbers[-1]

@@ -110,17 +110,17 @@ class DirectoryMstore:
 
     def receive(self) -> DirectoryReceiver:
         """The same, pushed in pieces. See `Mstore.receive`."""
-        return DirectoryReceiver(self._staged(), self.limits, self._keep_mail, self._check_reserve)
+        return DirectoryReceiver(self._staged(), self.limits, self._keep_mail, self.check_reserve)
 
     def add_file(
         self, content: Content, *, media_type: str, suggested_name: str | None = None
     ) -> StoredMessage:
         """Store anything that is no mail as one part. See `Mstore.add_file`."""
-        self._check_reserve()
+        self.check_reserve()
         message_id = f"{os.urandom(16).hex()}@file.invalid"
         shelf = DirectoryShelf(self._staged())
         try:
-            size, sha256 = _shelve(shelf, _fs.chunks(content))
+            size, sha256 = _shelve(shelf, self._within_reserve(_fs.chunks(content)))
             self._publish(shelf, message_id, size, sha256)
             self._settle()
         finally:
@@ -231,11 +231,16 @@ class DirectoryMstore:
             ) from error
         return _fs.publish_directory(shelf.path, self._message_path(segment))
 
-    def _check_reserve(self) -> None:
+    def check_reserve(self) -> None:
         """Raises DiskReserveError: a full disk would hurt all who write there."""
         free = _fs.free_bytes(self.path)
         if free < self._reserve:
             raise DiskReserveError(self.path, free, self._reserve)
+
+    def _within_reserve(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.check_reserve()
+            yield chunk
 
     def _settle(self) -> None:
         """What has to be done once, and what has to be done from time to time."""
@@ -291,22 +296,48 @@ class DirectoryMstore:
         _fs.move(place, staged)
         _fs.remove_tree(staged)
 
-    def take(self, other: DirectoryMstore, segment: str) -> bool:
+    def take(self, other: DirectoryMstore, segment: str, *, is_checked: bool = False) -> bool:
         """Copy a message of another store; durable on return. False if it is there already.
 
-        One that has gone meanwhile is none.
+        Another one under this name (its message-id was used again), or one that is damaged, is
+        replaced. One that has gone meanwhile is none.
+
+        Args:
+            other: where the message is.
+            segment: its message-id, with variant.
+            is_checked: look at the contents of one that is there, not at its digest alone.
         """
         path = self._message_path(segment)
-        if os.path.lexists(path):
+        if os.path.lexists(path) and self._is_copy(other, segment, is_checked=is_checked):
             return False
         shelf = DirectoryShelf(self._staged())
         try:
             shelf.copy(os.path.join(other.path, "messages", segment))
-            return _fs.publish_directory(shelf.path, path)
+            place = self.set_aside(segment) if os.path.lexists(path) else None
+            is_taken = _fs.publish_directory(shelf.path, path)
+            if place:
+                self.drop(place)
+            return is_taken
         except FileNotFoundError:
             return False
         finally:
             shelf.remove()
+
+    def _is_copy(self, other: DirectoryMstore, segment: str, *, is_checked: bool) -> bool:
+        from mdirclient.mstore.original import read_recipe_head
+
+        try:
+            theirs = read_recipe_head(os.path.join(other.path, "messages", segment))
+        except (DamagedMessageError, FileNotFoundError):
+            return True  # what is here is not worse
+        try:
+            if self._held_sha256(segment) != theirs.get("message-sha256"):
+                return False
+            if is_checked:
+                _check(self._message_path(segment))
+        except DamagedMessageError:
+            return False
+        return True
 
     # -- reading
 

@@ -84,8 +84,8 @@ def _parse(url: str, name: str, ports: dict[str, int]) -> tuple[Address, str]:
     try:
         parts = urlsplit(url)
         port = parts.port or ports.get(parts.scheme, 0)
-    except ValueError as error:
-        raise SettingsError(name, _without_token(url), str(error)) from None
+    except ValueError:
+        raise SettingsError(name, _without_token(url), "it cannot be read as a url") from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     user = None if parts.username is None else unquote(parts.username)
     token = unquote(parts.password or "")
@@ -134,4 +134,5 @@ def _fault(scheme: str, host: str | None, path: str, options: dict[str, str]) ->
 
 
 def _without_token(url: str) -> str:
-    return re.sub(r"(//[^:/@]*):[^@]*@", r"\1:…@", url)
+    """A url without user and token, however it is broken."""
+    return re.sub(r"//.*@", "//…@", url, flags=re.DOTALL).partition("?")[0]

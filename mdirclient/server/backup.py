@@ -18,6 +18,7 @@ from mdirclient import _fs, _sqlite
 from mdirclient.connect import STORE
 from mdirclient.errors import TransportError
 from mdirclient.mdird.embedded import DATABASE, EmbeddedMdird
+from mdirclient.mdird.survey import integrity
 from mdirclient.mstore import DirectoryMstore
 
 Progress = Callable[[int, int], None]
@@ -59,22 +60,31 @@ def back_up(
         timeout: seconds to wait for `mdird gc`.
     """
     _fs.make_directories(target, mode=0o700)
+    if os.path.samefile(target, mdird.path):
+        raise TransportError(target, "this is the mdird itself, not a place for its backup")
+    _check_unused(target)
     with _fs.lock(os.path.join(mdird.path, LOCK), timeout=timeout):
         staged = os.path.join(target, f"{DATABASE}.new")
-        _fs.remove(staged)
+        _remove_database(staged)
         with contextlib.closing(mdird.open_connection()) as connection:
             _copy_database(connection, staged)
+        with contextlib.closing(_sqlite.open_as_is(staged)) as connection:
+            # A damaged database must not take the place of a good backup.
+            _check_database(connection, staged)
         copied = _copy_store(store, os.path.join(target, STORE), progress)
         _publish_database(staged, os.path.join(target, DATABASE))
     return copied
 
 
-def restore(source: str, target: str, *, progress: Progress | None = None) -> Copied:
+def restore(
+    source: str, target: str, *, store: str | None = None, progress: Progress | None = None
+) -> Copied:
     """Make an mdird of a backup, under a new epoch: every client lists anew. Durable on return.
 
     Args:
         source: the backup.
-        target: the directory of the mdird; contents that are there stay.
+        target: the directory of the mdird.
+        store: that of its contents, if it is elsewhere; contents that are whole stay.
         progress: called with (messages done, messages in all).
 
     Raises:
@@ -82,15 +92,15 @@ def restore(source: str, target: str, *, progress: Progress | None = None) -> Co
         StoreError: the backup has no store.
     """
     if os.path.exists(os.path.join(target, DATABASE)):
-        raise TransportError(target, f"there is an mdird already; move its {DATABASE} away first")
+        raise TransportError(target, f"there is an mdird already; move its {DATABASE}* away first")
+    _check_unused(target)
     if not os.path.isfile(os.path.join(source, DATABASE)):
         raise TransportError(source, f"this is no backup: {DATABASE} is missing")
-    store = DirectoryMstore(os.path.join(source, STORE), create=False)
+    kept = DirectoryMstore(os.path.join(source, STORE), create=False)
     _fs.make_directories(target, mode=0o700)
-    copied = _copy_store(store, os.path.join(target, STORE), progress)
+    copied = _copy_store(kept, store or os.path.join(target, STORE), progress, is_checked=True)
     staged = os.path.join(target, f"{DATABASE}.new")
-    for name in (staged, f"{staged}-wal", f"{staged}-shm"):
-        _fs.remove(name)
+    _remove_database(staged)
     with contextlib.closing(_sqlite.open_as_is(os.path.join(source, DATABASE))) as connection:
         _copy_database(connection, staged)
     with contextlib.closing(_sqlite.open_as_is(staged)) as connection:
@@ -106,11 +116,28 @@ def _copy_database(connection: sqlite3.Connection, staged: str) -> None:
         raise TransportError(staged, f"the database cannot be copied: {error}") from error
 
 
+def _check_unused(target: str) -> None:
+    """What a process left that was killed would be taken for changes of another database."""
+    for name in (f"{DATABASE}-wal", f"{DATABASE}-shm"):
+        if os.path.exists(os.path.join(target, name)):
+            raise TransportError(
+                target, f"{name} is there: a process uses it, or was killed; move it away first"
+            )
+
+
+def _remove_database(path: str) -> None:
+    for name in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
+        _fs.remove(name)
+
+
+def _check_database(connection: sqlite3.Connection, path: str) -> None:
+    if problems := integrity(connection):
+        raise TransportError(path, f"the database is damaged: {problems[0]}")
+
+
 def _begin_epoch(connection: sqlite3.Connection, path: str) -> None:
+    _check_database(connection, path)
     try:
-        (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-        if found != "ok":
-            raise TransportError(path, f"the backup is damaged: {found}")
         connection.execute("UPDATE mdir SET value = lower(hex(randomblob(8))) WHERE key = 'epoch'")
     except sqlite3.Error as error:
         raise TransportError(path, f"the backup is damaged: {error}") from error
@@ -122,13 +149,15 @@ def _publish_database(staged: str, path: str) -> None:
     _fs.replace_with(staged, path)
 
 
-def _copy_store(store: DirectoryMstore, target: str, progress: Progress | None) -> Copied:
+def _copy_store(
+    store: DirectoryMstore, target: str, progress: Progress | None, *, is_checked: bool = False
+) -> Copied:
     copy = DirectoryMstore(target, base=store.base)
     copy.put_back()
     segments = list(store.segments())
     messages = 0
     for done, segment in enumerate(segments, 1):
-        messages += copy.take(store, segment)
+        messages += copy.take(store, segment, is_checked=is_checked)
         if progress:
             progress(done, len(segments))
     return Copied(messages, len(segments) - messages)

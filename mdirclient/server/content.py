@@ -9,10 +9,9 @@ import asyncio
 import base64
 import binascii
 import functools
-from collections import OrderedDict
 from typing import IO, TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from aiohttp import ETag, web
 
@@ -22,6 +21,7 @@ from mdirclient.errors import (
     FormatError,
     MdirError,
     PartURLError,
+    TemporaryReplyError,
     UnknownContentError,
 )
 from mdirclient.mdird.embedded import EmbeddedMdird
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 _CHUNK: Final = 256 << 10
 #: Seconds that a transfer may go on when the server stops.
 _DRAIN: Final = 5.0
-_MAX_REMEMBERED: Final = 1_000
 _REALM: Final = {"WWW-Authenticate": 'Basic realm="mdird", charset="UTF-8"'}
 #: A content is a stranger's: no browser is to run it, or guess what it is.
 _HEADERS: Final = {
@@ -56,8 +55,15 @@ _STATUSES: Final = (
     (PartURLError, 404),
     (EmptyMessageError, 400),
     (FormatError, 400),
+    (TemporaryReplyError, 503),
     (DamagedMessageError, 500),
 )
+
+
+class Client(Protocol):
+    """The session of a connection."""
+
+    is_known: bool
 
 
 class Host(Protocol):
@@ -85,7 +91,7 @@ class Content:
         self._store = store
         self._host = host
         self._peers: WeakSet[asyncio.Transport] = WeakSet()
-        self._known: OrderedDict[str, tuple[EndRecord, ...]] = OrderedDict()
+        self._clients: WeakKeyDictionary[asyncio.Transport, Client] = WeakKeyDictionary()
         self._prefix = "/" if store.base == DEFAULT_BASE else urlsplit(store.base).path
         application = web.Application(middlewares=[self._answered])
         application.router.add_get("/authorize", self._authorize)
@@ -108,9 +114,12 @@ class Content:
         """Finish what is being sent, for some seconds at most."""
         await self._runner.cleanup()
 
-    def protocol(self, transport: asyncio.Transport, *, is_peer: bool) -> asyncio.Protocol:
+    def protocol(
+        self, client: Client, transport: asyncio.Transport, *, is_peer: bool
+    ) -> asyncio.Protocol:
         """For one connection; whether its login on a Unix socket says who asks."""
         assert self._runner.server
+        self._clients[transport] = client
         if is_peer:
             self._peers.add(transport)
         return self._runner.server()
@@ -146,12 +155,21 @@ class Content:
         given = request.headers.get("Authorization")
         if given is not None:
             name, secret = _basic(given)
-            actor = await self._host.users.authenticate(name, secret, _address(request))
+            found = await self._host.users.authenticate(name, secret, self._address(request))
+            actor = found[0] if found else None
         elif request.transport and request.transport in self._peers:
             actor = self._host.users.peer(request.transport.get_extra_info("socket"))
         if actor is None:
             raise web.HTTPUnauthorized(headers=_REALM, text="give a user and a token\n")
+        client = self._clients.get(request.transport) if request.transport else None
+        if client:
+            client.is_known = True
         return actor
+
+    def _address(self, request: web.Request) -> str:
+        """What wrong tokens are counted for; a web server on this machine says for whom it asks."""
+        address = self._host.users.address(request.transport)
+        return request.headers.get("X-Real-IP", address) if " " in address else address
 
     # -- what
 
@@ -162,7 +180,7 @@ class Content:
     async def _authorize(self, request: web.Request) -> web.Response:
         """For a web server in front: may this user have what it was asked for?"""
         actor = await self._actor(request)
-        path = urlsplit(request.headers.get("X-Original-URI", "")).path
+        path = request.headers.get("X-Original-URI", "").partition("?")[0].partition("#")[0]
         try:
             # Wherever the web server has put the contents, a url ends with message and part.
             url = PartURL.parse(self._store.base + "/".join(path.split("/")[-2:]))
@@ -182,24 +200,21 @@ class Content:
     async def _check(self, actor: Actor, url: PartURL) -> None:
         """Raises HTTPForbidden, also where there is no such content."""
         self._host.tables.look()
-        try:
-            contents = await self._contents(url)
-            is_there = url.part < len(contents)
-        except UnknownContentError:
-            contents, is_there = (), False
-        if not self._host.rights.may_open(actor, url, len(contents) - 1):
-            raise web.HTTPForbidden(text="no entry with this url that you may read\n")
-        if not is_there:
-            raise UnknownContentError(str(url))
+        rights = self._host.rights
+        if rights.may_open(actor, url):
+            if url.part >= len(await self._contents(url)):
+                raise UnknownContentError(str(url))
+            return
+        # Whether the store has it shows to nobody who may not read at least the anchor.
+        if not url.part and rights.may_open(actor, url.anchor):
+            parts = len(await self._contents(url)) - 1
+            if rights.may_open(actor, url, parts):
+                return
+        raise web.HTTPForbidden(text="no entry with this url that you may read\n")
 
     async def _contents(self, url: PartURL) -> tuple[EndRecord, ...]:
-        """Sizes and digests of a message; contents never change, so some are remembered."""
-        key = url.segment
-        if key not in self._known:
-            self._known[key] = await asyncio.to_thread(self._store.contents, url)
-            if len(self._known) > _MAX_REMEMBERED:
-                self._known.popitem(last=False)
-        return self._known[key]
+        """Sizes and digests of a message and its parts."""
+        return await asyncio.to_thread(self._store.contents, url)
 
     async def _sent(
         self, request: web.Request, url: PartURL, found: EndRecord
@@ -249,6 +264,7 @@ class Content:
 
         with _fs.spool(self._store.path) as spooled:
             async for chunk in request.content.iter_chunked(_CHUNK):
+                self._store.check_reserve()
                 await asyncio.to_thread(spooled.write, chunk)
             await asyncio.to_thread(spooled.seek, 0)
             add = functools.partial(
@@ -283,11 +299,6 @@ def _basic(given: str) -> tuple[str, str]:
     if not colon:
         raise web.HTTPUnauthorized(headers=_REALM, text="give a user and a token\n")
     return name, secret
-
-
-def _address(request: web.Request) -> str:
-    peer = request.transport.get_extra_info("peername") if request.transport else None
-    return str(peer[0]) if isinstance(peer, tuple) else "unix"
 
 
 def _bounds(wanted: slice, size: int) -> tuple[int, int]:

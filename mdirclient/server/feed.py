@@ -16,7 +16,7 @@ import attrs
 
 from mdirclient.errors import ReplyError
 from mdirclient.header import Header
-from mdirclient.mdird.cursor import Cursor, OvertakenError, Row
+from mdirclient.mdird.cursor import Cursor, OvertakenError, Row, snapshot
 from mdirclient.mdird.rights import Actor, Rights
 from mdirclient.mdird.subscription import GONE, OVERTAKEN
 from mdirclient.mdird.tables import Tables
@@ -117,8 +117,13 @@ class Feed:
 
     def go_on(self, subscriber: Subscriber) -> bool:
         """Send a page of what a subscriber misses; True if there is more, and room for it."""
+        with snapshot(self._connection):
+            return self._go_on(subscriber)
+
+    def _go_on(self, subscriber: Subscriber) -> bool:
         if subscriber.is_live or subscriber.reader.is_slow:
             return False
+        self._notice()
         if not self._may_read(subscriber):
             return False
         cursor = subscriber.cursor
@@ -145,10 +150,18 @@ class Feed:
 
     def look(self) -> list[Subscriber]:
         """Send what was committed; returns those who are behind now and could be served."""
+        with snapshot(self._connection):
+            return self._look()
+
+    def _notice(self) -> None:
+        """What is sent next and the rights to it are of one moment."""
         self._tables.look()
         if self._tables.generation != self._generation:
             self._generation = self._tables.generation
             self._check_all()
+
+    def _look(self) -> list[Subscriber]:
+        self._notice()
         numbers = json.dumps(list(self._topics))
         versions = self._connection.execute(
             "SELECT number, version FROM folder WHERE number IN (SELECT value FROM json_each(?))",

@@ -7,12 +7,12 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from mdirclient.errors import MdirError, SettingsError
+from mdirclient.errors import SettingsError
 from mdirclient.mdird.embedded import EmbeddedMdird, Group
 from mdirclient.mdird.history import DEFAULT_HISTORY, forget
 from mdirclient.mdird.rights import Rights
@@ -33,6 +33,8 @@ _POLL: Final = 0.05
 #: Seconds that a client has to say who it is, and a slow one to read something.
 _PATIENCE: Final = 30.0
 _HOUSEKEEPING: Final = 5.0
+#: Connections that wait to be accepted: many clients come back at once.
+_BACKLOG: Final = 1024
 _COMPACTING: Final = 60.0
 
 
@@ -70,7 +72,7 @@ class Server:
         self.tables.look()
         self.rights = Rights(self.tables, mdird.users, store.base)
         self.feed = Feed(self._connection, self.tables, self.rights)
-        self.users = Users(self.tables, self.rights)
+        self.users = Users(self.tables, self.rights, log)
         self._content = Content(mdird, store, self)
         self._writer: Writer
         self._servers: list[asyncio.Server] = []
@@ -96,6 +98,7 @@ class Server:
                     lambda: Session(self),
                     sock=one,
                     ssl=secured,
+                    backlog=_BACKLOG,
                     ssl_handshake_timeout=self._limits.patience if secured else None,
                 )
             )
@@ -113,17 +116,17 @@ class Server:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await self._writer.drained()
-                self.feed.end_all(503, "mdird is stopping; try again")
                 for session in list(self.sessions):
                     session.stop()
+                await self._writer.drained()
+                self.feed.end_all(503, "mdird is stopping; try again")
                 await self._content.stop()
                 self._empty.clear()
                 if self.sessions:
                     await self._empty.wait()
         for session in list(self.sessions):
             session.abort()
-        await self._writer.close()
+        await self._writer.close(timeout)
         self._connection.close()
 
     # -- what sessions need
@@ -138,13 +141,20 @@ class Server:
         if not self.sessions:
             self._empty.set()
 
-    def web_protocol(self, transport: asyncio.Transport, *, is_peer: bool) -> asyncio.Protocol:
+    def web_protocol(
+        self, session: Session, transport: asyncio.Transport, *, is_peer: bool
+    ) -> asyncio.Protocol:
         """A protocol that speaks HTTP; see `Content.protocol`."""
-        return self._content.protocol(transport, is_peer=is_peer)
+        return self._content.protocol(session, transport, is_peer=is_peer)
 
     def look(self) -> None:
         """Send what was committed to those who follow it."""
-        for subscriber in self.feed.look():
+        generation = self.tables.generation
+        behind = self.feed.look()
+        if self.tables.generation != generation:
+            for session in list(self.sessions):
+                session.check()
+        for subscriber in behind:
             reader = subscriber.reader
             assert isinstance(reader, Session)
             reader.pump()
@@ -154,25 +164,33 @@ class Server:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(_POLL)
-            if self.feed.has_changed():
-                self.look()
+            with self._logged("poll"):
+                if self.feed.has_changed():
+                    self.look()
 
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(min(_HOUSEKEEPING, self._limits.patience / 4))
             latest = time.monotonic() - self._limits.patience
-            for session in list(self.sessions):
-                if (session.is_slow or not session.is_known) and session.since < latest:
-                    self.log("cut", reason="slow" if session.is_slow else "no AUTH")
-                    session.abort()
+            with self._logged("housekeeping"):
+                for session in list(self.sessions):
+                    if session.is_stuck(latest):
+                        self.log("cut", reason="slow" if session.is_slow else "no AUTH")
+                        session.abort()
 
     async def _compact(self) -> None:
         while True:
-            try:
+            with self._logged("compaction"):
                 await asyncio.to_thread(self._forget)
-            except MdirError as error:
-                self.log("compaction-failed", reason=error)
             await asyncio.sleep(_COMPACTING)
+
+    @contextlib.contextmanager
+    def _logged(self, what: str) -> Iterator[None]:
+        """What goes wrong once must not end what is done from time to time."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001
+            self.log(f"{what}-failed", reason=repr(error))
 
     def _forget(self) -> None:
         with contextlib.closing(self._mdird.open_connection()) as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -16,7 +17,7 @@ from mdirclient.mdird.replies import replies
 from mdirclient.mdird.rights import Actor, Rights
 from mdirclient.mdird.tables import Tables, matches
 from mdirclient.protocol import Batch, Refused, Request, ServerConnection
-from mdirclient.protocol.messages import KEYWORDS, MAX_LINE, PEER, patch_to_bytes
+from mdirclient.protocol.messages import KEYWORDS, MAX_LINE, PEER, patch_to_bytes, weight
 from mdirclient.server.feed import Feed, Subscriber
 from mdirclient.server.users import Users
 
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
 _HIGH_WATER: Final = 256 << 10
 #: Changes of one connection that wait for a transaction before no more are read.
 _MAX_OUTSTANDING: Final = 512
+_MAX_BYTES: Final = 16 << 20
 _MAX_SUBSCRIPTIONS: Final = 1_000
 _PAGE: Final = 200
-#: What HTTP begins with (RFC 9112 §3); no request of mdird looks like it.
-_HTTP = re.compile(rb"(PEER\n)?(?:GET|HEAD|POST|PUT|DELETE|OPTIONS) \S+ HTTP/1\.[01]\r?\n")
+#: What HTTP begins with, whatever the method (RFC 9112 §3); no request of mdird looks like it.
+#: What a web server forwards must never be taken for lines of mdird: it has that server's login.
+_HTTP = re.compile(rb"(PEER\n)?[^\n]*HTTP/[0-9][^\n]*\n")
 
 
 class Service(Protocol):
@@ -48,7 +51,9 @@ class Service(Protocol):
     def submit(self, group: Group, answered: Answered) -> None:
         """Change something."""
 
-    def web_protocol(self, transport: asyncio.Transport, *, is_peer: bool) -> asyncio.Protocol:
+    def web_protocol(
+        self, session: Session, transport: asyncio.Transport, *, is_peer: bool
+    ) -> asyncio.Protocol:
         """A protocol that speaks HTTP."""
 
     def log(self, event: str, **fields: object) -> None:
@@ -85,6 +90,9 @@ class Session(asyncio.Protocol):
         self._web: asyncio.Protocol | None = None
         self._first = bytearray()
         self._outstanding = 0
+        self._outstanding_bytes = 0
+        self._proof: str | None = None  # the hash of what let them in
+        self._unsent = 0  # bytes, when it was looked last
         self._held: Request | None = None  # waits until everything before it is done
         self._lookup: _Lookup | None = None
         self._subscribers: dict[str, Subscriber] = {}
@@ -101,6 +109,10 @@ class Session(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=_HIGH_WATER)
+        connected = transport.get_extra_info("socket")
+        if connected.family != socket.AF_UNIX:
+            # Who has vanished without a word is noticed.
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         peer = self._service.users.peer(transport.get_extra_info("socket"))
         if peer:
             self.actor, self.is_known = peer, True
@@ -169,8 +181,8 @@ class Session(asyncio.Protocol):
         return first
 
     def _become_web(self, *, is_peer: bool) -> None:
-        self.is_known = True  # each request says who asks
-        self._web = self._service.web_protocol(self._transport, is_peer=is_peer)
+        self.is_known = False  # until a request says who asks
+        self._web = self._service.web_protocol(self, self._transport, is_peer=is_peer)
         self._web.connection_made(self._transport)
         first, self._first = bytes(self._first).removeprefix(PEER), bytearray()
         self._web.data_received(first)
@@ -184,6 +196,7 @@ class Session(asyncio.Protocol):
     def ended(self, folder: str) -> None:
         """A subscription is over."""
         self._subscribers.pop(folder, None)
+        self._finish()
 
     # -- requests
 
@@ -203,7 +216,8 @@ class Session(asyncio.Protocol):
 
     def _is_blocked(self) -> bool:
         is_waiting = self._held or self._lookup or self._task or self.is_slow
-        return bool(is_waiting or self._outstanding >= _MAX_OUTSTANDING)
+        is_much = self._outstanding >= _MAX_OUTSTANDING or self._outstanding_bytes >= _MAX_BYTES
+        return bool(is_waiting or is_much)
 
     def _pace(self) -> None:
         """Read no more while that much waits to be done or sent."""
@@ -216,7 +230,8 @@ class Session(asyncio.Protocol):
 
     def _finish(self) -> None:
         """Close when nothing more is asked and everything was answered."""
-        assert self._protocol
+        if self._protocol is None:
+            return
         is_over = self._protocol.is_closed or not self._is_reading
         is_busy = self._outstanding or self._is_blocked()
         if is_over and not is_busy and (self._protocol.is_closed or not self._subscribers):
@@ -233,10 +248,14 @@ class Session(asyncio.Protocol):
             self._ask(event)
 
     def _change(self, event: Request | Batch, operations: list[Operation]) -> None:
+        requests = event.requests if isinstance(event, Batch) else (event,)
+        size = sum(map(weight, requests))
         self._outstanding += 1
+        self._outstanding_bytes += size
 
         def answered(answers: list[int] | ReplyError) -> None:
             self._outstanding -= 1
+            self._outstanding_bytes -= size
             if isinstance(answers, ReplyError):
                 self._reply(event, answers.status, answers.text)
             else:
@@ -278,18 +297,23 @@ class Session(asyncio.Protocol):
     async def _authenticating(self, request: Request) -> None:
         assert self._protocol
         user, token = request.arguments
-        peer = self._transport.get_extra_info("peername")
-        address = str(peer[0]) if isinstance(peer, tuple) else "unix"
-        actor = await self._service.users.authenticate(user, token, address)
-        self._task = None
-        if actor:
-            self.actor, self.is_known = actor, True
-            self._protocol.authenticated()
-            self._reply(request, 200, "welcome")
-        else:
-            self._service.log("auth-failed", address=address, user=user[:255])
+        try:
+            address = self._service.users.address(self._transport)
+            found = await self._service.users.authenticate(user, token, address)
+        except ReplyError as error:
             self._protocol.rejected()
-            self._reply(request, 401, "no such user, or another token")
+            self._reply(request, error.status, error.text)
+        else:
+            if found:
+                self.actor, self._proof = found
+                self.is_known = True
+                self._protocol.authenticated()
+                self._reply(request, 200, "welcome")
+            else:
+                self._protocol.rejected()
+                self._reply(request, 401, "no such user, or another token")
+        finally:
+            self._task = None
         self._work()
 
     # -- GET
@@ -384,8 +408,25 @@ class Session(asyncio.Protocol):
             self._transport.pause_reading()
         if self._protocol is None:
             self._transport.close()
-        else:
-            self._finish()
+        self._finish()
+
+    def check(self) -> None:
+        """Cut who is no user any more, or whose token or password was replaced."""
+        if self._web or not self.is_known or self.actor.name is None:
+            return
+        if not self._service.users.is_still(self.actor, self._proof):
+            self._service.log("cut", reason="no longer a user", user=self.actor.name)
+            self.abort()
+
+    def is_stuck(self, latest: float) -> bool:
+        """Whether it has not said who it is, or read anything, since some time."""
+        if self.is_slow:
+            unsent = self._transport.get_write_buffer_size()
+            if unsent < self._unsent:
+                self.since = time.monotonic()
+            self._unsent = unsent
+        is_silent = not self.is_known and not self._task
+        return (self.is_slow or is_silent) and self.since < latest
 
     def abort(self) -> None:
         """Cut the connection at once."""

@@ -10,7 +10,7 @@ from typing import Final
 #: Wrong ones that a person may type before it takes longer.
 _FREE: Final = 3
 _FIRST_DELAY: Final = 0.5
-_MAX_DELAY: Final = 30.0
+_MAX_DELAY: Final = 15.0
 #: Seconds after which an address is as good as new.
 _FORGOTTEN_AFTER: Final = 900.0
 _MAX_ADDRESSES: Final = 10_000
@@ -27,15 +27,14 @@ class Throttle:
         self._clock = clock
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
-    def delay(self, address: str) -> float:
-        """Seconds that the next answer to an address is held back, right or wrong."""
-        count, at = self._failures.get(_network(address), (0, 0.0))
-        if count <= _FREE or self._clock() - at > _FORGOTTEN_AFTER:
-            return 0.0
-        return float(min(_MAX_DELAY, _FIRST_DELAY * 2 ** min(count - _FREE - 1, 10)))
+    def attempt(self, address: str) -> float:
+        """Note an attempt, which counts as wrong until `forgive`.
 
-    def failed(self, address: str) -> None:
-        """Note a wrong token."""
+        So many at once are slowed down as well as one after the other.
+
+        Returns:
+            Seconds that its answer is to be held back.
+        """
         network = _network(address)
         count, at = self._failures.pop(network, (0, 0.0))
         if self._clock() - at > _FORGOTTEN_AFTER:
@@ -43,6 +42,16 @@ class Throttle:
         self._failures[network] = count + 1, self._clock()
         if len(self._failures) > _MAX_ADDRESSES:
             self._failures.popitem(last=False)
+        if count < _FREE:
+            return 0.0
+        return float(min(_MAX_DELAY, _FIRST_DELAY * 2 ** min(count - _FREE, 10)))
+
+    def forgive(self, address: str) -> None:
+        """The attempt was right."""
+        network = _network(address)
+        count, at = self._failures.get(network, (0, 0.0))
+        if count:
+            self._failures[network] = count - 1, at
 
 
 def _network(address: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from mdirclient import _fs
 from mdirclient.mdird.embedded import EmbeddedMdird
 from mdirclient.mdird.history import DEFAULT_HISTORY, forget
+from mdirclient.mdird.replies import replies
 from mdirclient.mdird.survey import forget_upload, is_named
 from mdirclient.mstore import DirectoryMstore
 from mdirclient.mstore.gc import KEPT, Garbage, collect
@@ -40,6 +41,7 @@ def collect_garbage(
     """
     with (
         contextlib.closing(mdird.open_connection()) as connection,
+        replies(),
         _fs.lock(os.path.join(mdird.path, LOCK), timeout=timeout),
     ):
         if not dry_run:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from mdirclient.errors import MdirError, ReplyError, reply_error
+from mdirclient.mdird.changer import is_search
 from mdirclient.mdird.embedded import EmbeddedMdird, Group
 
 #: Groups that one transaction takes at most: the first waits for the last.
@@ -60,11 +61,10 @@ class Writer:
         """Wait until everything that was submitted is done."""
         await self._idle.wait()
 
-    async def close(self) -> None:
-        """Do what was submitted, and end the thread."""
-        await self.drained()
+    async def close(self, timeout: float) -> None:
+        """End the thread; what another process keeps it from doing is given up after a while."""
         self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join, timeout)
 
     def _begin(self) -> None:
         job: list[_Waiting] = []
@@ -77,6 +77,7 @@ class Writer:
             self._idle.set()
             return
         is_quick = operations <= _FEW_OPERATIONS and self._seconds <= _QUICK
+        is_quick = is_quick and not any(is_search(one) for (_, group), _ in job for one in group)
         outcome = self._outcome(job, may_wait=False) if is_quick else None
         if outcome is None:
             self._jobs.put(job)
@@ -108,7 +109,10 @@ class Writer:
         return [refused] * len(job)
 
     def _done(self, job: list[_Waiting], outcome: list[list[int] | ReplyError]) -> None:
-        for (_, answered), answers in zip(job, outcome, strict=True):
-            answered(answers)
-        self._committed()
-        self._loop.call_soon(self._begin)
+        try:
+            for (_, answered), answers in zip(job, outcome, strict=True):
+                # One client's fault is not the next one's.
+                self._loop.call_soon(answered, answers)
+            self._loop.call_soon(self._committed)
+        finally:
+            self._loop.call_soon(self._begin)

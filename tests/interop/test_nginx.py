@@ -57,7 +57,8 @@ def front(served: Served, tmp_path: Path) -> Iterator[str]:
     )
     config = tmp_path / "nginx.conf"
     config.write_text(
-        f"daemon off;\nuser root;\npid {tmp_path}/pid;\nerror_log {tmp_path}/error.log;\nevents {{}}\n"
+        f"daemon off;\nuser root;\npid {tmp_path}/pid;\nerror_log {tmp_path}/error.log;\n"
+        "events {}\n"
         f"http {{\naccess_log off;\n{temporary}{server}}}\n"
     )
     process = subprocess.Popen([NGINX, "-p", tmp_path, "-c", config], stderr=subprocess.DEVNULL)
