@@ -29,6 +29,7 @@ class Served:
     port: int
     pin: str
     log: list[str]
+    defects: list[BaseException]
 
     @property
     def unix(self) -> str:
@@ -103,7 +104,7 @@ def serving(
     thread.start()
     try:
         assert ready.wait(30)
-        yield Served(path, port, fingerprint(certificate), lines)
+        yield Served(path, port, fingerprint(certificate), lines, failures)
     finally:
         stop.set()
         thread.join(60)

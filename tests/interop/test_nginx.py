@@ -73,6 +73,22 @@ def front(served: Served, tmp_path: Path) -> Iterator[str]:
         process.wait(30)
 
 
+@pytest.mark.parametrize("method", ["SET", "AUTH", "SUB", "PUT", "QUIT", "BATCH"])
+@pytest.mark.parametrize("path", ["/mdir/x/0", "/mdir/a+b@x.org/0", "/mdir/a+b@x.org/1"])
+def test_what_nginx_forwards_is_never_lines_of_mdird(front: str, method: str, path: str) -> None:
+    """Whatever the method, and whatever stands in the body: nginx's own login opens nothing."""
+    body = b"\n\nGET Mail\n\nGET Users\n\nPUT Mail\nurl: https://e.example/1@x/1\n\nQUIT\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(front.rpartition(":")[2])), 20) as peer:
+        peer.sendall(head.encode() + body)
+        peer.shutdown(socket.SHUT_WR)
+        answer = b""
+        while data := peer.recv(65536):
+            answer += data
+    assert b"PATCH" not in answer
+    assert b" 200 " not in answer
+
+
 def is_listening(port: int) -> bool:
     """Whether somebody does."""
     with socket.socket() as probe:

@@ -26,6 +26,7 @@ from mdirclient.mstore import DirectoryMstore
 from mdirclient.mstore.bases import BasesMstore
 from mdirclient.mstore.remote import RemoteMstore
 from mdirclient.protocol.address import Address
+from mdirclient.server.server import Limits
 from tests.served import Served, serving
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, not text
@@ -164,6 +165,41 @@ def test_a_web_server_in_front_asks(served: Served, browser: Browser) -> None:
             b"Connection: close\r\n\r\n"
         )
         assert b"401" in front.recv(1000)
+
+
+def test_http_that_goes_no_further_is_cut(tmp_path: Path) -> None:
+    """A request that is never complete, and one that was refused, hold no connection for long."""
+    with serving(tmp_path / "mdir", Limits(patience=1.0)) as served:
+        for sent in (b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.connect(f"{served.path}/socket")
+                peer.settimeout(20)
+                peer.sendall(sent)
+                while peer.recv(1000):
+                    pass
+
+
+@pytest.mark.parametrize(
+    "line", [b"SET /x/0 HTTP/1.0", b"PRI * HTTP/2.0", b"get / http/1.1 HTTP/1.1", b"X HTTP/9"]
+)
+def test_what_looks_like_http_is_never_lines(served: Served, line: bytes) -> None:
+    """On a socket that knows who is there, too."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(f"{served.path}/socket")
+        peer.settimeout(20)
+        peer.sendall(line + b"\r\nHost: x\r\n\r\nGET Mail\n\nQUIT\n")
+        peer.shutdown(socket.SHUT_WR)
+        answer = b""
+        while data := peer.recv(1000):
+            answer += data
+    assert b"PATCH" not in answer
+    assert b"quit" not in answer
+
+
+def test_strange_questions_of_a_web_server(browser: Browser) -> None:
+    """403, whatever it asks for."""
+    for uri in ("//[/a/1", "/", "", "?", "/one@x.org/1/", "/a%2fb/1", "http://[/1"):
+        assert 403 == browser("GET", "/authorize", None, X_Original_URI=uri).status, uri
 
 
 def test_uploads(served: Served) -> None:

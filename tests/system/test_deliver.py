@@ -20,7 +20,7 @@ ACCOUNT = "SMTP/Accounts/jo@machin.com"
 def entries(world: World, folder: str = ACCOUNT) -> list[Header]:
     """What is in a folder of the mdir."""
     with connect(world.environ["MDIRD"], create=False) as mdird:
-        return list(mdird.lookup(folder))
+        return [h for h in mdird.lookup(folder) if h.get("type") not in ("dir", "rights")]
 
 
 def original(world: World, header: Header) -> bytes:

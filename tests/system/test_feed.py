@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import ssl
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mdirclient import Header, Now, Patch, connect, make_folder
+from mdirclient.server.feed import Feed, Subscriber
 from mdirclient.server.server import Limits
 from tests.served import Served, serving
 from tests.system.commands import World
@@ -143,6 +145,64 @@ def test_a_long_transaction_beside_it_stops_only_writers(served: Served) -> None
         connection.close()
         assert done.wait(30)
         thread.join()
+
+
+def test_one_fault_does_not_end_the_service(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read that fails once; what follows is answered and pushed."""
+    look = Feed.look
+    failures = [sqlite3.OperationalError("disk I/O error")]
+
+    def faulty(feed: Feed) -> list[Subscriber]:
+        if failures:
+            raise failures.pop()
+        return look(feed)
+
+    with connect(served.unix) as mdird:
+        events = iter(mdird.subscribe("A", timeout=60))
+        next(events)
+        monkeypatch.setattr(Feed, "look", faulty)
+        version = 0
+        for number in range(3):
+            version = mdird.put("A", item(number))
+        while Now("A", version) != next(events):
+            pass
+    served.defects.clear()
+
+
+def test_it_stops_at_once_under_load(tmp_path: Path) -> None:
+    """What was asked is answered, however much more would come."""
+    begin = 0.0
+    with serving(tmp_path / "mdir") as server, connect(server.unix) as mdird:
+        make_folder(mdird, "A")
+        stop = threading.Event()
+        ends: list[bytes] = []
+
+        def press() -> None:
+            with raw(server) as peer:
+                data = b""
+                try:
+                    while not stop.is_set():
+                        peer.sendall(b"put A\nurl: mdir:a@x.org/1\n\n" * 20)
+                        data = (data + peer.recv(1 << 16))[-200:]
+                    while more := peer.recv(1 << 16):
+                        data = (data + more)[-200:]
+                except OSError:
+                    pass
+                ends.append(data)
+
+        threads = [threading.Thread(target=press) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+        begin = time.monotonic()
+    taken = time.monotonic() - begin
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert taken < 8
+    assert all(data.endswith(b"\n") for data in ends)
 
 
 def test_replies_come_in_order(served: Served) -> None:

@@ -64,13 +64,13 @@ def test_check_and_repair(served: World, inbox: Path) -> None:
 
 def test_version(served: World, inbox: Path) -> None:
     """Shown, set whatever the file holds, and refused where it is none."""
-    assert "3\n" == served.right("mdir", "version", "inbox")
+    assert "4\n" == served.right("mdir", "version", "inbox")
     (inbox / ".version").write_bytes(b"")
     done = served.run("mdir", "version", "inbox")
     assert (65, "") == (done.status, done.output)
     assert "it must hold 1 to 18 decimal digits" in done.errors
     assert "2\n" == served.right("mdir", "version", "inbox", "2")
-    assert "version 3: 0 fetched" in served.right("mdir", "sync", ACCOUNT, "inbox")
+    assert "version 4: 0 fetched" in served.right("mdir", "sync", ACCOUNT, "inbox")
     for wrong in ("x", "+5", "-1", "1" * 19, "٣"):
         assert 64 == served.run("mdir", "version", "--", "inbox", wrong).status
 

@@ -49,7 +49,7 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
 def test_files_headers_and_version(world: World, inbox: Path) -> None:
     """Text, `photo.jpg`, `photo (2).jpg`, three headers, each with url and anchor."""
     assert NAMES == visible(inbox) == visible(inbox / ".meta")
-    assert b"3\n" == (inbox / ".version").read_bytes()
+    assert b"4\n" == (inbox / ".version").read_bytes()
     assert [(inbox / name).read_bytes() for name in NAMES] == [JPEG * 30, JPEG, b"Two photos.\r\n"]
     for part, name in zip((3, 2, 1), NAMES, strict=True):
         header = Header.parse((inbox / ".meta" / name).read_bytes())
@@ -65,7 +65,7 @@ def test_delivering_and_syncing_again_changes_nothing(world: World, inbox: Path)
     before = snapshot(inbox)
     deliver(world, two_photos())
     report = json.loads(world.right("mdir", "sync", "--json", ACCOUNT, "inbox"))
-    assert (3, 0, []) == (report["version"], report["fetched"], report["steps"])
+    assert (4, 0, []) == (report["version"], report["fetched"], report["steps"])
     assert before == snapshot(inbox)
 
 

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from mdirclient import End, Header, Mdird, Patch, connect, folder_id, make_folder
-from mdirclient.errors import NotFoundReplyError, PermanentReplyError
-from mdirclient.mdird.rights import rights_url
-from mdirclient.mdird.users import add_user, find_user, renew_token, set_password, set_rights
+from mdirclient import End, Header, Mdird, Now, Patch, connect, folder_id, make_folder
+from mdirclient.errors import (
+    NotFoundReplyError,
+    PermanentReplyError,
+    ReplyError,
+    TransportError,
+)
+from mdirclient.mdird import EmbeddedMdird
+from mdirclient.mdird.operation import Operation
+from mdirclient.mdird.rights import ADMINISTRATOR, Actor, rights_url
+from mdirclient.mdird.users import (
+    add_user,
+    find_user,
+    remove_user,
+    renew_token,
+    set_password,
+    set_rights,
+)
+from mdirclient.mstore import DirectoryMstore
 from tests.served import Served, serving
 
 MAIL = (
@@ -121,8 +139,17 @@ def test_writing_alone_shows_nothing(root: Mdird, jo: Mdird, anna: Mdird) -> Non
 def test_names_of_folders_are_not_told(root: Mdird, jo: Mdird, anna: Mdird) -> None:
     """Whether a folder is there is known to who may read the one above."""
     make_folder(jo, "Home/jo/Secret")
-    assert 403 == refused(lambda: anna.subscribe("Home/jo/Secret"))
-    assert 403 == refused(lambda: anna.subscribe("Home/jo/Nothing"))
+    texts = set()
+    for name in ("Secret", "Nothing"):
+        for act in (
+            lambda n=name: anna.subscribe(f"Home/jo/{n}"),
+            lambda n=name: anna.put(f"Home/jo/{n}", note(1)),
+            lambda n=name: anna.remove(f"Home/jo/{n}", note(1)),
+        ):
+            with pytest.raises(PermanentReplyError) as caught:
+                act()
+            texts.add(str(caught.value))
+    assert {"anna has no right to do this here (403)"} == texts
     with pytest.raises(NotFoundReplyError):
         jo.subscribe("Home/jo/Nothing")
 
@@ -141,6 +168,86 @@ def test_a_revoked_right_ends_a_subscription(root: Mdird, jo: Mdird, anna: Mdird
     (end,) = events
     assert isinstance(end, End)
     assert 403 == end.status
+
+
+def test_whoever_is_no_user_any_more_is_cut(served: Served, root: Mdird, jo: Mdird) -> None:
+    """Removed, or with another token: open connections end, and get nothing more."""
+    for end in (
+        lambda: renew_token(root, "Users", "jo"),
+        lambda: remove_user(root, "Users", "jo"),
+    ):
+        token = renew_token(root, "Users", "jo")
+        with connect(served.tls("jo", token)) as mdird:
+            subscription = mdird.subscribe("Home/jo", timeout=30)
+            events = iter(subscription)
+            while not isinstance(next(events), Now):
+                pass
+            end()
+            root.put("Home/jo", note(7))
+            got: list[object] = []
+            with suppress(TransportError):
+                got.extend(events)
+            assert not [event for event in got if isinstance(event, Patch)]
+            with pytest.raises((TransportError, PermanentReplyError)):
+                mdird.put("Home/jo", note(8))
+
+
+def test_what_comes_after_a_revocation_is_not_pushed(
+    served: Served, root: Mdird, jo: Mdird, anna: Mdird
+) -> None:
+    """Also where another process revokes and puts, and others begin to follow."""
+    with served.embedded() as beside:
+        for number in range(15):
+            set_rights(beside, "Home/jo", rights=("read anna",))
+            events = iter(anna.subscribe("Home/jo", timeout=30))
+            while not isinstance(next(events), Now):
+                pass
+            set_rights(beside, "Home/jo", rights=("none anna",))
+            beside.put("Home/jo", note(number))
+            jo.subscribe("Home/jo", timeout=0).close()
+            last = list(events)
+            assert [403] == [event.status for event in last if isinstance(event, End)]
+            assert not [e for e in last if isinstance(e, Patch) and e.header == note(number)]
+
+
+def test_rights_that_were_rolled_back_or_changed_are_not_remembered(tmp_path: Path) -> None:
+    """Whatever changed folders before in the same transaction."""
+    store = DirectoryMstore(tmp_path / "store")
+    with EmbeddedMdird(tmp_path, store) as mdird:
+        make_folder(mdird, "A")
+        add_user(mdird, "Users", "anna")
+        set_rights(mdird, "A", rights=("read,write anna",))
+        anna = Actor("anna")
+
+        def directory(folder: str, name: str) -> Operation:
+            return Operation("PUT", folder, Header([("type", "dir"), ("name", name)]))
+
+        both = [directory("A", "s"), Operation("PUT", "A", note(1))]
+        assert [[1, 2]] != mdird.run_groups([(anna, both)])
+        set_rights(mdird, "A", rights=("none anna",))
+        groups = [
+            (ADMINISTRATOR, [directory("", "t")]),
+            (anna, [Operation("PUT", "A", note(2))]),
+        ]
+        answers = mdird.run_groups(groups)
+        assert answers
+        assert isinstance(answers[1], ReplyError)
+
+
+def test_who_may_only_write_learns_nothing(root: Mdird, anna: Mdird, smtp: Mdird) -> None:
+    """Of a content that is not theirs, the answer is the same whether it is there or not."""
+    there, absent = (
+        smtp.store.add(MAIL.replace(b"one@", b"%d@" % number)).headers()[0] for number in (1, 2)
+    )
+    smtp.put("Home/jo", there)
+    set_rights(root, "Home/jo", rights=("write anna",))
+    answers = []
+    for header in (there, absent):
+        for act in (anna.put, partial(anna.set, base=0)):
+            with pytest.raises(PermanentReplyError) as caught:
+                act("Home/jo", header)
+            answers.append(str(caught.value).replace(header["url"], "URL"))
+    assert 1 == len(set(answers))
 
 
 def test_a_removed_user_follows_nothing(root: Mdird, smtp: Mdird) -> None:
@@ -272,13 +379,38 @@ def test_tokens_and_passwords(served: Served, root: Mdird) -> None:
 
 def test_wrong_tokens_are_slowed_down(served: Served, root: Mdird) -> None:
     """The more from one address, the longer the answer takes, right or wrong."""
-    import time
-
     token = add_user(root, "Users", "jo")
+    set_password(root, "Users", "jo", "correct horse")
     for _ in range(5):
         with pytest.raises(PermanentReplyError):
             connect(served.tls("jo", "wrong"))
     begin = time.monotonic()
-    connect(served.tls("jo", token)).close()
+    connect(served.tls("jo", "correct horse")).close()
     assert time.monotonic() - begin >= 0.9
     assert any("auth-failed" in line for line in served.log)
+    begin = time.monotonic()
+    connect(served.tls("jo", token)).close()
+    assert time.monotonic() - begin < 0.9  # a token cannot be guessed: it waits for nobody
+
+
+def test_many_wrong_tokens_at_once_are_slowed_down_too(served: Served, root: Mdird) -> None:
+    """And they do not keep others out."""
+    token = add_user(root, "Users", "jo")
+    answered: list[float] = []
+
+    def guess() -> None:
+        with pytest.raises((PermanentReplyError, TransportError)):
+            connect(served.tls("jo", "wrong"), timeout=6)
+        answered.append(time.monotonic())
+
+    begin = time.monotonic()
+    threads = [threading.Thread(target=guess) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    while len(answered) < 3:
+        time.sleep(0.01)
+    connect(served.tls("jo", token)).close()
+    assert len(answered) < 15
+    for thread in threads:
+        thread.join()
+    assert max(answered) - begin > 3

@@ -287,7 +287,7 @@ def test_the_whole_job_over_tls(world: World) -> None:
         assert b"hello\r\n" == (world.path / "inbox" / "a@x.org-1.txt").read_bytes()
         done = world.run("mdir", "sync", "SMTP/Accounts", "accounts", MDIRD=user)
         assert 65 == done.status
-        assert "no right to read" in done.errors
+        assert "no right to do this here" in done.errors
     done = world.run("mdir", "sync", "SMTP/Accounts/jo@machin.com", "inbox", MDIRD=user)
     assert 69 == done.status
     assert token not in done.errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -354,10 +355,88 @@ def test_backup_and_restore_by_command(world: World) -> None:
     assert "nothing is broken\n" == world.run("mdird", "check", MDIRD=other).output
 
 
+def test_a_backup_is_never_the_mdird_itself(tmp_path: Path) -> None:
+    """Nor beside what a killed process left, which SQLite would take for its changes."""
+    mdird, store = filled(tmp_path / "mdir", 2)
+    with pytest.raises(TransportError, match="the mdird itself"):
+        back_up(mdird, store, str(tmp_path / "mdir" / ".." / "mdir"))
+    back_up(mdird, store, str(tmp_path / "backup"))
+    mdird.close()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mdird.sqlite3-wal").write_bytes(b"x")
+    with pytest.raises(TransportError, match="move it away"):
+        restore(str(tmp_path / "backup"), str(tmp_path / "other"))
+
+
+def test_a_message_id_that_was_used_again(tmp_path: Path) -> None:
+    """The backup has the content that the entry names now, and a damaged one is restored."""
+    mdird, store = filled(tmp_path / "mdir", 1)
+    back_up(mdird, store, str(tmp_path / "backup"))
+    remove(mdird, 0)
+    later = time.time() + 31 * DAY
+    assert [0] == numbers(collect_garbage(mdird, store, now=later, history=0))
+    second = b"Message-ID: <0@x.org>\r\n\r\nsecond"
+    for header in store.add(second).headers():
+        mdird.put("A", header)
+    assert 1 == back_up(mdird, store, str(tmp_path / "backup")).messages
+    mdird.close()
+    part = tmp_path / "mdir" / "store" / "messages" / "0@x.org" / "1"
+    part.write_bytes(b"damage")
+    os.unlink(tmp_path / "mdir" / "mdird.sqlite3")
+    assert 1 == restore(str(tmp_path / "backup"), str(tmp_path / "mdir")).messages
+    with connect(f"file://{tmp_path}/mdir") as restored, restored.store.open("mdir:0@x.org/0") as f:
+        assert second == f.read()
+
+
+def test_a_damaged_database_replaces_no_backup(tmp_path: Path) -> None:
+    """What was good stays."""
+    mdird, store = filled(tmp_path / "mdir", 300)
+    back_up(mdird, store, str(tmp_path / "backup"))
+    before = (tmp_path / "backup" / "mdird.sqlite3").read_bytes()
+    with closing(mdird.open_connection()) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    mdird.close()
+    with open(tmp_path / "mdir" / "mdird.sqlite3", "r+b") as file:
+        file.seek(4096 * 12)
+        file.write(os.urandom(4096 * 4))
+    with EmbeddedMdird(tmp_path / "mdir", store) as damaged, pytest.raises(TransportError):
+        back_up(damaged, store, str(tmp_path / "backup"))
+    assert before == (tmp_path / "backup" / "mdird.sqlite3").read_bytes()
+
+
+def test_a_backup_beside_a_writer_ends(tmp_path: Path) -> None:
+    """However much is written meanwhile."""
+    mdird, store = filled(tmp_path / "mdir", 0)
+    with mdird.batch() as batch:
+        for number in range(20_000):
+            batch.put("A", Header([("url", f"mdir:{number}@x.org/1"), ("x", "y" * 500)]))
+    stop = threading.Event()
+    written: list[int] = []
+
+    def write() -> None:
+        with EmbeddedMdird(tmp_path / "mdir", store) as beside:
+            while not stop.is_set():
+                written.append(beside.put("A", Header([("url", f"mdir:w{len(written)}@x/1")])))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        while len(written) < 10:
+            time.sleep(0.001)
+        back_up(mdird, store, str(tmp_path / "backup"))
+        count = len(written)
+    finally:
+        stop.set()
+        thread.join()
+    with connect(f"file://{tmp_path}/backup") as backup:
+        assert 20_010 <= len(list(backup.lookup("A"))) <= 20_001 + count
+    mdird.close()
+
+
 # -- a disk that gets full
 
 
-def test_a_reserve_of_the_disk(tmp_path: Path) -> None:
+def test_a_reserve_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """503, and for contents an error that says try again; removing goes on."""
     mdird, store = filled(tmp_path, 2)
     mdird.close()
@@ -372,6 +451,11 @@ def test_a_reserve_of_the_disk(tmp_path: Path) -> None:
         nearly.add(mail(9))
     with pytest.raises(DiskReserveError, match="make room"):
         nearly.add_file(b"x", media_type="a/b")
+    free = iter([huge, 0])
+    monkeypatch.setattr("mdirclient._fs.free_bytes", lambda _: next(free, 0))
+    small = DirectoryMstore(tmp_path / "store", reserve=1)
+    with pytest.raises(DiskReserveError):  # while it is being written
+        small.add_file(b"x" * (4 << 20), media_type="a/b")
     assert [] == os.listdir(tmp_path / "store" / "incoming")
     with nearly.open("mdir:1@x.org/1") as file:
         assert b"mail 1\r\n" == file.read()
