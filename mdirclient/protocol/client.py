@@ -116,7 +116,9 @@ class ClientConnection:
                 action = cast("Literal['+', '-']", match[4])
                 self._patch = decode(match[1]), int(match[2]), int(match[3]), action
                 self._header = bytearray()
-                return None
+                # Nearly always all of the header has come.
+                block = self._lines.next_block(MAX_HEADER - 1)
+                return None if block is None else self._whole_header(block)
             if match := _NOW.fullmatch(line):
                 return Now(decode(match[1]), int(match[2]))
             if match := _END.fullmatch(line):
@@ -139,9 +141,13 @@ class ClientConnection:
         if line:
             self._header += line + b"\n"
             return None
+        return self._whole_header(bytes(self._header))
+
+    def _whole_header(self, data: bytes) -> Patch:
+        assert self._patch
         (folder, old, new, action), self._patch = self._patch, None
         try:
-            return Patch(folder, old, new, action, Header.parse(bytes(self._header)))
+            return Patch(folder, old, new, action, Header.parse(data))
         except HeaderError as error:
             raise RemoteProtocolError(str(error)) from error
 

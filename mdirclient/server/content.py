@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _CHUNK: Final = 256 << 10
 #: Seconds that a transfer may go on when the server stops.
 _DRAIN: Final = 5.0
+#: Seconds that a connection may wait for its next request.
+_KEEPALIVE: Final = 75.0
 _REALM: Final = {"WWW-Authenticate": 'Basic realm="mdird", charset="UTF-8"'}
 #: A content is a stranger's: no browser is to run it, or guess what it is.
 _HEADERS: Final = {
@@ -103,7 +105,11 @@ class Content:
             get = functools.partial(self._get, prefix)
             application.router.add_get(f"{prefix}{{message}}/{{part}}", get)
         self._runner = web.AppRunner(
-            application, access_log=None, handle_signals=False, shutdown_timeout=_DRAIN
+            application,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=_DRAIN,
+            keepalive_timeout=_KEEPALIVE,
         )
 
     async def start(self) -> None:
