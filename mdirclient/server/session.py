@@ -93,7 +93,7 @@ class Session(asyncio.Protocol):
         self._outstanding_bytes = 0
         self._proof: str | None = None  # the hash of what let them in
         self._unsent = 0  # bytes, when it was looked last
-        self._held: Request | None = None  # waits until everything before it is done
+        self._held: Request | Refused | None = None  # waits until all before it is answered
         self._lookup: _Lookup | None = None
         self._subscribers: dict[str, Subscriber] = {}
         self._task: asyncio.Task[None] | None = None
@@ -190,8 +190,9 @@ class Session(asyncio.Protocol):
     # -- what the feed needs
 
     def write(self, data: bytes) -> None:
-        """Send."""
-        self._transport.write(data)
+        """Send, if somebody is there still."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def ended(self, folder: str) -> None:
         """A subscription is over."""
@@ -207,10 +208,7 @@ class Session(asyncio.Protocol):
             event = self._protocol.next_event()
             if event is None:
                 break
-            if isinstance(event, Refused):
-                self.write(event.reply.to_bytes())
-            else:
-                self._handle(event)
+            self._handle(event)
         self._pace()
         self._finish()
 
@@ -237,13 +235,15 @@ class Session(asyncio.Protocol):
         if is_over and not is_busy and (self._protocol.is_closed or not self._subscribers):
             self._transport.close()
 
-    def _handle(self, event: Request | Batch) -> None:
+    def _handle(self, event: Request | Batch | Refused) -> None:
         if isinstance(event, Batch):
             self._change(event, [_operation(request) for request in event.requests])
-        elif KEYWORDS[event.keyword].is_change:
+        elif isinstance(event, Request) and KEYWORDS[event.keyword].is_change:
             self._change(event, [_operation(event)])
         elif self._outstanding:
             self._held = event  # it must see what was changed before it
+        elif isinstance(event, Refused):
+            self.write(event.reply.to_bytes())
         else:
             self._ask(event)
 
@@ -263,7 +263,7 @@ class Session(asyncio.Protocol):
                 self._reply(event, 200, str(answers[0]) if is_counted else "done")
             if self._held and not self._outstanding:
                 held, self._held = self._held, None
-                self._ask(held)
+                self._handle(held)
             self._work()
 
         self._service.submit((self.actor, operations), answered)
