@@ -122,7 +122,7 @@ def test_hostile_names_stay_in_the_folder(served: World, name: str) -> None:
     inbox = served.path / "deep" / "inbox"
     (file,) = [path for path in inbox.iterdir() if not path.name.startswith(".")]
     assert b"x" == file.read_bytes()
-    assert b"1\n" == (inbox / ".version").read_bytes()
+    assert b"2\n" == (inbox / ".version").read_bytes()
     assert (inbox / ".meta").is_dir()
     for path in set(served.path.rglob("*")) - before:
         inside = [served.path / "deep", served.path / "mdir", served.path / "home" / ".cache"]
