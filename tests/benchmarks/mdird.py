@@ -167,16 +167,17 @@ async def latencies(place: Path, first: int, count: int) -> list[float]:
 class _Follower(asyncio.Protocol):
     """Counts what it needs only: a thousand of these must not be what is measured."""
 
-    def __init__(self, arrived: Callable[[], None]) -> None:
+    def __init__(self, arrived: Callable[[int], None]) -> None:
         self._arrived = arrived
         self._tail = b""
 
     def data_received(self, data: bytes) -> None:
         """Each NOW is one change that has come whole."""
         self._tail = (self._tail + data)[-200:]
-        if self._tail.rpartition(b"\n")[0].rpartition(b"\n")[2].startswith(b"NOW"):
+        last = self._tail.rpartition(b"\n")[0].rpartition(b"\n")[2]
+        if last.startswith(b"NOW") and self._tail.endswith(b"\n"):
             self._tail = b""
-            self._arrived()
+            self._arrived(int(last.split()[2]))
 
 
 async def fan_out(place: Path, first: int, runs: int) -> list[float]:
@@ -185,8 +186,11 @@ async def fan_out(place: Path, first: int, runs: int) -> list[float]:
     left = SUBSCRIBERS
     complete = asyncio.Event()
 
-    def arrived() -> None:
+    expected = 0
+
+    def arrived(version: int) -> None:
         nonlocal left
+        assert version == expected
         left -= 1
         if not left:
             complete.set()
@@ -203,6 +207,7 @@ async def fan_out(place: Path, first: int, runs: int) -> list[float]:
     times: list[float] = []
     for number in range(first, first + runs):
         left = SUBSCRIBERS
+        expected += 1
         complete.clear()
         begin = time.perf_counter()
         writer.write(put(number).replace(b"PUT A", b"PUT B"))
@@ -281,17 +286,29 @@ def main() -> None:
     )
     try:
         with serving(place) as (pid, port):
-            measure(place, pid, port, scale)
+            measure_memory(place, pid, port, scale)
+        with serving(place):
+            measure(place, scale)
     finally:
         shutil.rmtree(place)
 
 
-def measure(place: Path, pid: int, port: str, scale: int) -> None:
-    """Everything, on a server that runs."""
+def measure_memory(place: Path, pid: int, port: str, scale: int) -> None:
+    """On a server that has not done anything else: memory that was used once is used again."""
     with connect(f"unix://{place}/socket") as mdird:
-        for name in ("B", "C"):
-            make_folder(mdird, name)
+        make_folder(mdird, "C")
         token = add_user(mdird, "Users", "jo", rights=("read",))
+    plain = asyncio.run(idle(pid, 1000 // scale, lambda: plain_one(place)))
+    row("memory of an idle subscriber, plain", f"{plain / 1024:.1f} KB", "40 KB")
+    url = f"mdird://jo:{token}@{port}"
+    secured = asyncio.run(idle(pid, 300 // scale, lambda: secured_one(url)))
+    row("… with TLS", f"{secured / 1024:.0f} KB", "350 KB")
+
+
+def measure(place: Path, scale: int) -> None:
+    """The work, on a server that runs."""
+    with connect(f"unix://{place}/socket") as mdird:
+        make_folder(mdird, "B")
     each = 500 // scale
     waited, raw, piped = [], [], []
     first = 0
@@ -322,12 +339,6 @@ def measure(place: Path, pid: int, port: str, scale: int) -> None:
     spread = asyncio.run(fan_out(place, 6 * 10**6, 50 // scale))
     row("1,000 subscribers served, p50", f"{percentile(spread, 0.5):.0f} ms", "")
     row("… slowest of all", f"{max(spread) * 1000:.0f} ms", "250 ms")
-    plain = asyncio.run(idle(pid, 1000 // scale, lambda: plain_one(place)))
-    row("memory of an idle connection, plain", f"{plain / 1024:.1f} KB", "40 KB")
-    secured = asyncio.run(
-        idle(pid, 300 // scale, lambda: secured_one(f"mdird://jo:{token}@{port}"))
-    )
-    row("… with TLS", f"{secured / 1024:.0f} KB", "350 KB")
 
 
 if __name__ == "__main__":
