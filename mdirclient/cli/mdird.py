@@ -68,13 +68,7 @@ def _add_serve(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument(
         "--no-tls", action="store_true", help="serve TCP without TLS, on loopback addresses only"
     )
-    command.add_argument(
-        "--history",
-        metavar="N",
-        type=_count,
-        default=10_000,
-        help="removals of each folder to remember (default: %(default)s)",
-    )
+    _add_history(command)
     command.add_argument(
         "--reserve",
         metavar="SIZE",
@@ -159,13 +153,7 @@ def _add_gc(commands: argparse._SubParsersAction[Parser]) -> None:
         " on.",
     )
     command.add_argument("--dry-run", action="store_true", help="only print what would be removed")
-    command.add_argument(
-        "--history",
-        metavar="N",
-        type=_count,
-        default=10_000,
-        help="removals of each folder to remember (default: %(default)s)",
-    )
+    _add_history(command)
     command.add_argument(
         "--days",
         metavar="N",
@@ -213,6 +201,16 @@ def _add_restore(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument("directory", metavar="DIR", help="of the backup")
     add_config(command)
     command.set_defaults(command=_restore)
+
+
+def _add_history(command: Parser) -> None:
+    command.add_argument(
+        "--history",
+        metavar="N",
+        type=_count,
+        default=10_000,
+        help="removals of each folder to remember (default: %(default)s)",
+    )
 
 
 def _count(word: str) -> int:

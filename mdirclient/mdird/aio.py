@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -32,11 +33,12 @@ _PAGE: Final = 500
 _Answer = TypeVar("_Answer")
 
 
-class AsyncChanges:
+class AsyncChanges(ABC):
     """The changing half of an AsyncMdird, in terms of `_run`."""
 
+    @abstractmethod
     async def _run(self, operations: list[Operation]) -> list[int]:
-        raise NotImplementedError
+        """Do the operations in one durable transaction; an answer for each."""
 
     async def put(self, folder: str, header: Header) -> int:
         """See `Mdird.put`."""
