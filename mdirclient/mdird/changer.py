@@ -58,8 +58,10 @@ class Changer:
             self._rights.check(actor, number, "admin")
         if operation.keyword == "SET":
             return self._set(actor, number, header, operation.base)
-        if operation.keyword == "CLASS" and not self._receive(number, header):
-            return 0
+        if operation.keyword == "CLASS":
+            self._check_blind(actor, number, _key(header), header)
+            if not self._receive(number, header):
+                return 0
         return self._put(actor, number, header)
 
     def _put(self, actor: Actor, number: int, header: Header) -> int:

@@ -49,8 +49,9 @@ def back_up(
 ) -> Copied:
     """Copy an mdird and its contents while they are used. Durable on return.
 
-    The entries are those of one moment; each has its content. Cut at any moment, the backup
-    that was there before is still one.
+    The entries are those of one moment; each has its content. Cut at any moment, the entries
+    of the backup that was there before stay, with their contents, but for messages whose id was
+    used again since then.
 
     Args:
         mdird: what is copied.
@@ -147,6 +148,7 @@ def _publish_database(staged: str, path: str) -> None:
     with open(staged, "rb") as file:
         _fs.sync_file(file.fileno())
     _fs.replace_with(staged, path)
+    _fs.sync_directory(os.path.dirname(path))
 
 
 def _copy_store(

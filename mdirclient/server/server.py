@@ -78,6 +78,7 @@ class Server:
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._empty = asyncio.Event()
+        self._checked = self.tables.generation  # when it was asked last who still is a user
 
     async def start(self, sockets: Iterable[socket.socket], context: ssl.SSLContext | None) -> None:
         """Serve on sockets that listen; those of TCP with TLS if there is a context.
@@ -149,9 +150,10 @@ class Server:
 
     def look(self) -> None:
         """Send what was committed to those who follow it."""
-        generation = self.tables.generation
         behind = self.feed.look()
-        if self.tables.generation != generation:
+        # Whoever asks something notices changes too: what was checked last is what counts.
+        if self.tables.generation != self._checked:
+            self._checked = self.tables.generation
             for session in list(self.sessions):
                 session.check()
         for subscriber in behind:

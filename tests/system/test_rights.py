@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -192,6 +193,28 @@ def test_whoever_is_no_user_any_more_is_cut(served: Served, root: Mdird, jo: Mdi
                 mdird.put("Home/jo", note(8))
 
 
+def test_a_removed_user_is_cut_also_when_others_ask_meanwhile(
+    served: Served, root: Mdird, jo: Mdird
+) -> None:
+    """What is asked right after the removal, on the same connection, notices it first."""
+    for number in range(5):
+        name = f"guest{number}"
+        token = add_user(root, "Users", name)
+        make_folder(root, f"Home/{name}")
+        set_rights(root, f"Home/{name}", owner=name)
+        with connect(served.tls(name, token)) as guest, socket.socket(socket.AF_UNIX) as peer:
+            guest.put(f"Home/{name}", note(1))
+            peer.connect(f"{served.path}/socket")
+            lines = f"rem Users\ntype: user\nname: {name}\n\nget /\n\nquit\n"
+            peer.sendall(lines.encode())
+            while peer.recv(65536):
+                pass
+            deadline = time.monotonic() + 10
+            while not any("no longer a user" in line and name in line for line in served.log):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+
 def test_what_comes_after_a_revocation_is_not_pushed(
     served: Served, root: Mdird, jo: Mdird, anna: Mdird
 ) -> None:
@@ -239,11 +262,11 @@ def test_who_may_only_write_learns_nothing(root: Mdird, anna: Mdird, smtp: Mdird
     there, absent = (
         smtp.store.add(MAIL.replace(b"one@", b"%d@" % number)).headers()[0] for number in (1, 2)
     )
-    smtp.put("Home/jo", there)
+    smtp.classify("Home/jo", there)
     set_rights(root, "Home/jo", rights=("write anna",))
     answers = []
     for header in (there, absent):
-        for act in (anna.put, partial(anna.set, base=0)):
+        for act in (anna.put, anna.classify, partial(anna.set, base=0)):
             with pytest.raises(PermanentReplyError) as caught:
                 act("Home/jo", header)
             answers.append(str(caught.value).replace(header["url"], "URL"))
