@@ -9,7 +9,8 @@
     │   ├── FolderPathError              the name of a folder of the mdir
     │   ├── VersionFormatError           a `.version` that is no counter
     │   ├── RecipeError                  how an original is made again, or the parts for it
-    │   └── ComposeError                 parts that make no correct mail
+    │   ├── ComposeError                 parts that make no correct mail
+    │   └── ScriptError                  rules that cannot be read or run
     ├── ProtocolError                    bytes that break the protocol of mdird
     │   ├── LocalProtocolError (ValueError)        this side would have sent them
     │   └── RemoteProtocolError (ConnectionError)  the other side sent them
@@ -140,6 +141,25 @@ class ComposeError(FormatError):
 
     def message(self) -> str:
         return f"this mail cannot be composed: {self.reason}"
+
+
+@_error
+class ScriptError(FormatError):
+    """Rules that cannot be read or run.
+
+    Attributes:
+        reason: what is wrong and how it would be right.
+        line: in the script, from 1, or None.
+        source: the file it came from, or None.
+    """
+
+    reason: str
+    line: int | None = None
+    source: str | None = None
+
+    def message(self) -> str:
+        place = self.source or "rules"
+        return f"{place}:{self.line}: {self.reason}" if self.line else f"{place}: {self.reason}"
 
 
 @_error

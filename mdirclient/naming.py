@@ -1,4 +1,5 @@
-"""Names on disk: a suggested name made safe, the fold, the collision suffix. Pure.
+"""Names on disk: a suggested name made safe, the fold, the collision suffix; and names of folders
+of the mdir. Pure.
 
 A safe name is valid at once on Linux, macOS and Windows and cannot be taken for one of
 the folder's own files (docs: formats/folder).
@@ -13,6 +14,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import Final
+
+from mdirclient.errors import FolderPathError
 
 MAX_BYTES: Final = 200
 FALLBACK: Final = "unnamed"
@@ -48,6 +51,11 @@ _IGNORABLE: Final = re.compile(
     r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
     r"\U000e0000-\U000e0fff]"
 )
+
+#: Characters of the name of a folder of the mdir, and names on the way to one.
+MAX_NAME: Final = 255
+MAX_DEPTH: Final = 100
+_UNUSABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/]")
 
 
 def safe_name(suggested: str) -> str:
@@ -231,3 +239,32 @@ def _size(text: str) -> int:
         return size
     decomposed = unicodedata.normalize("NFD", text).encode("utf-16-le", "surrogatepass")
     return max(size, len(decomposed) // 2)
+
+
+# -- folders of the mdir
+
+
+def check_name(name: str) -> str:
+    """The name of one folder in its parent: 1 to 255 characters, no `/`, no control characters.
+
+    Raises:
+        FolderPathError: it cannot be one.
+    """
+    if not name or len(name) > MAX_NAME:
+        raise FolderPathError(name, f"a name has 1 to {MAX_NAME} characters")
+    if name in (".", "..") or _UNUSABLE.search(name):
+        raise FolderPathError(name, "`.`, `..`, `/` and control characters are not allowed")
+    return name
+
+
+def split_path(folder: str) -> tuple[str, ...]:
+    """The names on the way from the root; empty for the root itself (`/` or an empty text).
+
+    Raises:
+        FolderPathError: a name is not allowed.
+    """
+    path = folder.strip("/")
+    names = tuple(check_name(name) for name in path.split("/")) if path else ()
+    if len(names) > MAX_DEPTH:
+        raise FolderPathError(folder, f"more than {MAX_DEPTH} levels")
+    return names

@@ -10,6 +10,7 @@ from typing import Final
 
 from mdirclient.cli import exits
 from mdirclient.cli.arguments import Parser, add_config, run, settings_of
+from mdirclient.cli.rules import add_rules
 from mdirclient.errors import VersionFormatError
 
 PROGRAM: Final = "mdir"
@@ -30,6 +31,7 @@ def parser() -> Parser:
     _add_status(commands)
     _add_check(commands)
     _add_version(commands)
+    add_rules(commands)
     return top
 
 

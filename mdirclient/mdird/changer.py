@@ -8,9 +8,12 @@ from typing import Final
 
 from mdirclient.errors import reply_error
 from mdirclient.header import Header
+from mdirclient.interfaces import Mstore
+from mdirclient.mdird.filing import INSTALLED_BY, Filing
 from mdirclient.mdird.operation import Operation, identity
 from mdirclient.mdird.rights import (
     ADMIN_TYPES,
+    ADMINISTRATOR,
     TYPE,
     Actor,
     Rights,
@@ -19,7 +22,7 @@ from mdirclient.mdird.rights import (
     rights_url,
 )
 from mdirclient.mdird.tables import Tables, matches
-from mdirclient.mdird.tree import check_name
+from mdirclient.naming import check_name
 
 #: How long a repeated CLASS is recognised, in seconds.
 RECEIPTS_KEPT: Final = 30 * 24 * 3600
@@ -35,13 +38,17 @@ class Changer:
     Args:
         tables: of the mdird.
         rights: in it.
-        clock: seconds since 1970, for receipts.
+        store: where the rules of folders are.
+        clock: seconds since 1970, for receipts and rules.
     """
 
-    def __init__(self, tables: Tables, rights: Rights, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, tables: Tables, rights: Rights, store: Mstore, clock: Callable[[], float]
+    ) -> None:
         self._tables = tables
         self._rights = rights
         self._clock = clock
+        self._filing = Filing(tables, rights, store, clock)
 
     def apply(self, actor: Actor, operation: Operation) -> int:
         """Do one operation; its answer.
@@ -59,10 +66,39 @@ class Changer:
         if operation.keyword == "SET":
             return self._set(actor, number, header, operation.base)
         if operation.keyword == "CLASS":
-            self._check_blind(actor, number, _key(header), header)
-            if not self._receive(number, header):
-                return 0
+            self._classify(actor, number, header)
+            return 0
         return self._put(actor, number, header)
+
+    def _classify(self, actor: Actor, number: int, header: Header) -> None:
+        kind = header.get("type")
+        self._check_blind(actor, number, _key(header), header)
+        if not self._receive(number, header):
+            return
+        if kind == "dir" or kind in ADMIN_TYPES:
+            self._put(actor, number, header)  # what makes folders and rules is not ruled
+            return
+        if not self._tables.live_version(number, _key(header)):
+            self._check_new(actor, number, _key(header), header)
+        self._filing.file(number, header, self)
+
+    # -- what filing does: its rights were checked, and those of who brought the message
+
+    def make(self, number: int, name: str) -> int:
+        """See `filing.Change`."""
+        header = Header([("type", "dir"), ("name", name)])
+        self._put_directory(ADMINISTRATOR, number, header)
+        row = self._tables.directory(number, name)
+        assert row
+        return row[1]
+
+    def put(self, number: int, header: Header) -> None:
+        """See `filing.Change`."""
+        key = _key(header)
+        if not self._tables.live_version(number, key):
+            self._tables.write(number, key, header)
+
+    # -- putting
 
     def _put(self, actor: Actor, number: int, header: Header) -> int:
         if header.get("type") == "dir":
@@ -107,6 +143,9 @@ class Changer:
             check_user_name(header.get("name", "nobody") or "")
         if kind == TYPE:
             self._check_rights(actor, number, key, header)
+        if kind == "stribution":
+            # Its rules act with no more than these rights.
+            header = header.replace(INSTALLED_BY, *filter(None, [actor.name]))
         if kind in _TREE_TYPES or (before and before.get("type") in _TREE_TYPES):
             self._tables.changed_tree()
         return self._tables.write(number, key, header)
@@ -201,9 +240,10 @@ class Changer:
         return version
 
 
-def is_search(operation: Operation) -> bool:
-    """Whether an operation has to look at every entry of a folder."""
-    return operation.keyword == "REM" and "url" not in operation.header
+def may_take_long(operation: Operation) -> bool:
+    """Whether an operation has to look at every entry of a folder, or runs somebody's rules."""
+    is_search = operation.keyword == "REM" and "url" not in operation.header
+    return is_search or operation.keyword == "CLASS"
 
 
 def is_checked_first(operation: Operation) -> bool:

@@ -89,7 +89,7 @@ class EmbeddedMdird(Changes):
         self._connection = self.open_connection(create=create)
         self._tables = Tables(self._connection)
         rights = Rights(self._tables, users, getattr(store, "base", ""))
-        self._changer = Changer(self._tables, rights, clock)
+        self._changer = Changer(self._tables, rights, store, clock)
 
     def open_connection(self, *, create: bool = False) -> sqlite3.Connection:
         """Another connection to the database; the caller closes it.

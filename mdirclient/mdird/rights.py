@@ -144,6 +144,16 @@ class Rights:
                 self.check(actor, number, "read")
             raise
 
+    def owner(self, number: int) -> str | None:
+        """Who owns a folder: it says so, or the next one above that does; None: nobody."""
+        folder: int | None = number
+        while folder is not None:
+            header = self._tables.newest(folder, TYPE)
+            if header and (owner := header.get("owner")):
+                return owner
+            folder = self._tables.parent(folder)
+        return None
+
     def user(self, name: str) -> Header | None:
         """The entry of a user."""
         try:

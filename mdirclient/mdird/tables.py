@@ -12,7 +12,7 @@ from mdirclient.errors import reply_error
 from mdirclient.header import EMPTY, Header
 from mdirclient.mdird.operation import identity
 from mdirclient.mdird.schema import ROOT
-from mdirclient.mdird.tree import split_path
+from mdirclient.naming import split_path
 
 #: Entries of these types are told apart by their name.
 _NAMED_TYPES: Final = frozenset(["dir", "user"])

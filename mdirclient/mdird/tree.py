@@ -1,45 +1,15 @@
-"""Names of folders: paths from the root, and folders made where they are missing."""
+"""Folders of an mdird: made where they are missing, and their ids."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from mdirclient.errors import FolderPathError, NotFoundReplyError
+from mdirclient.errors import NotFoundReplyError
 from mdirclient.header import Header
+from mdirclient.naming import split_path
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import Mdird
-
-MAX_NAME: Final = 255
-MAX_DEPTH: Final = 100
-_UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/]")
-
-
-def check_name(name: str) -> str:
-    """The name of one folder in its parent: 1 to 255 characters, no `/`, no control characters.
-
-    Raises:
-        FolderPathError: it cannot be one.
-    """
-    if not name or len(name) > MAX_NAME:
-        raise FolderPathError(name, f"a name has 1 to {MAX_NAME} characters")
-    if name in (".", "..") or _UNUSABLE.search(name):
-        raise FolderPathError(name, "`.`, `..`, `/` and control characters are not allowed")
-    return name
-
-
-def split_path(folder: str) -> tuple[str, ...]:
-    """The names on the way from the root; empty for the root itself (`/` or an empty text).
-
-    Raises:
-        FolderPathError: a name is not allowed.
-    """
-    path = folder.strip("/")
-    names = tuple(check_name(name) for name in path.split("/")) if path else ()
-    if len(names) > MAX_DEPTH:
-        raise FolderPathError(folder, f"more than {MAX_DEPTH} levels")
-    return names
 
 
 def make_folder(mdird: Mdird, folder: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from mdirclient.errors import MdirError, ReplyError, reply_error
-from mdirclient.mdird.changer import is_search
+from mdirclient.mdird.changer import may_take_long
 from mdirclient.mdird.embedded import EmbeddedMdird, Group
 
 #: Groups that one transaction takes at most: the first waits for the last.
@@ -77,7 +77,9 @@ class Writer:
             self._idle.set()
             return
         is_quick = operations <= _FEW_OPERATIONS and self._seconds <= _QUICK
-        is_quick = is_quick and not any(is_search(one) for (_, group), _ in job for one in group)
+        is_quick = is_quick and not any(
+            may_take_long(one) for (_, group), _ in job for one in group
+        )
         outcome = self._outcome(job, may_wait=False) if is_quick else None
         if outcome is None:
             self._jobs.put(job)

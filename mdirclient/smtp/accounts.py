@@ -11,7 +11,8 @@ import attrs
 
 from mdirclient.errors import FolderPathError, MdirError, NotFoundReplyError
 from mdirclient.header import Header
-from mdirclient.mdird.tree import check_name, folder_id, make_folder
+from mdirclient.mdird.tree import folder_id, make_folder
+from mdirclient.naming import check_name
 from mdirclient.settings import Settings
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from mdirclient.header import EMPTY, Header
 from mdirclient.patch import Patch
 from mdirclient.url import PartURL
 
-_WITHOUT_CONTENT: Final = frozenset(["dir", "rights"])
+_WITHOUT_CONTENT: Final = frozenset(["dir", "report", "rights"])
 
 Action = Literal["fetch", "update", "remove"]
 
@@ -45,7 +45,7 @@ def plan(
 
     Of several patches for one url the last counts: a lowered counter replays history and
     must not remove and fetch again what is there in the end. Items without content of
-    their own (`dir`, `rights`) are no files and are left out.
+    their own (`dir`, `report`, `rights`) are no files and are left out.
 
     Args:
         patches: in order.

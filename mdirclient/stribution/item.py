@@ -1,0 +1,38 @@
+"""A message as rules see it. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mdirclient.header import OWN_FIELDS, Header
+
+_SIZES: Final = ("message-size", "size")
+
+
+class Item:
+    """The header of an item, asked by rules.
+
+    A field that a mail had under one of mdir's own names is `mail-<name>`, and is meant where
+    it is there (docs: reference/rules).
+    """
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self._values: dict[str, list[str]] = {}
+        for name, value in header:
+            self._values.setdefault(name, []).append(value.strip())
+
+    def values(self, name: str) -> list[str]:
+        """All values of a field, given in lower case."""
+        if name in OWN_FIELDS and (copied := self._values.get(f"mail-{name}")):
+            return copied
+        return self._values.get(name, [])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole message."""
+        for name in _SIZES:
+            value = self.header.get(name) or ""
+            if value.isdecimal() and len(value) < 20:
+                return int(value)
+        return 0
