@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mdirclient.errors import reply_error
 from mdirclient.header import Header
 from mdirclient.interfaces import Mstore
-from mdirclient.mdird.filing import INSTALLED_BY, Filing
 from mdirclient.mdird.operation import Operation, identity
 from mdirclient.mdird.rights import (
     ADMIN_TYPES,
     ADMINISTRATOR,
+    INSTALLED_BY,
+    STRIBUTION,
     TYPE,
     Actor,
     Rights,
@@ -23,6 +24,9 @@ from mdirclient.mdird.rights import (
 )
 from mdirclient.mdird.tables import Tables, matches
 from mdirclient.naming import check_name
+
+if TYPE_CHECKING:
+    from mdirclient.mdird.filing import Filing
 
 #: How long a repeated CLASS is recognised, in seconds.
 RECEIPTS_KEPT: Final = 30 * 24 * 3600
@@ -48,7 +52,8 @@ class Changer:
         self._tables = tables
         self._rights = rights
         self._clock = clock
-        self._filing = Filing(tables, rights, store, clock)
+        self._store = store
+        self._filing: Filing | None = None
 
     def apply(self, actor: Actor, operation: Operation) -> int:
         """Do one operation; its answer.
@@ -80,6 +85,13 @@ class Changer:
             return
         if not self._tables.live_version(number, _key(header)):
             self._check_new(actor, number, _key(header), header)
+        if not self._tables.newest(number, STRIBUTION):
+            self.put(number, header)
+            return
+        if not self._filing:
+            from mdirclient.mdird.filing import Filing  # nearly every folder has no rules
+
+            self._filing = Filing(self._tables, self._rights, self._store, self._clock)
         self._filing.file(number, header, self)
 
     # -- what filing does: its rights were checked, and those of who brought the message
@@ -143,7 +155,7 @@ class Changer:
             check_user_name(header.get("name", "nobody") or "")
         if kind == TYPE:
             self._check_rights(actor, number, key, header)
-        if kind == "stribution":
+        if kind == STRIBUTION:
             # Its rules act with no more than these rights.
             header = header.replace(INSTALLED_BY, *filter(None, [actor.name]))
         if kind in _TREE_TYPES or (before and before.get("type") in _TREE_TYPES):

@@ -16,7 +16,7 @@ import attrs
 from mdirclient.errors import MdirError, ScriptError
 from mdirclient.header import Header
 from mdirclient.interfaces import Mstore
-from mdirclient.mdird.rights import Actor, Rights
+from mdirclient.mdird.rights import INSTALLED_BY, STRIBUTION, Actor, Rights
 from mdirclient.mdird.schema import ROOT
 from mdirclient.mdird.tables import Tables
 from mdirclient.naming import MAX_DEPTH
@@ -24,12 +24,8 @@ from mdirclient.stribution import Item, Report, Script, Target, cascade, compile
 from mdirclient.stribution.grammar import MAX_BYTES
 from mdirclient.url import DEFAULT_BASE
 
-#: The type of the entry whose content is the rules of its folder.
-TYPE: Final = "stribution"
 #: The type of an entry that says what is wrong with the rules of its folder.
 REPORT: Final = "report"
-#: In an entry of rules: the user who put it there, written by mdird.
-INSTALLED_BY: Final = "installed-by"
 _MAX_SCRIPTS: Final = 1000
 _MAX_REASON: Final = 1000
 
@@ -77,9 +73,6 @@ class Filing:
 
         What is wrong with rules is noted beside them, once for each line of a script.
         """
-        if not self._tables.newest(number, TYPE):
-            change.put(number, header)  # nearly every folder has none
-            return
         now = datetime.fromtimestamp(self._clock(), UTC)
         ruled = cascade(self, _Place(number), Item(header), now=now)
         for filed in ruled.filed:
@@ -94,7 +87,7 @@ class Filing:
 
     def rules(self, place: _Place) -> Script | None:
         """See `Places.rules`."""
-        entry = None if place.missing else self._tables.newest(place.number, TYPE)
+        entry = None if place.missing else self._tables.newest(place.number, STRIBUTION)
         if not entry:
             return None
         url = entry["url"]
@@ -148,7 +141,7 @@ class Filing:
 
     def _actors(self, number: int) -> Iterator[Actor]:
         """Whose rights the rules of a folder need, all of them."""
-        entry = self._tables.newest(number, TYPE)
+        entry = self._tables.newest(number, STRIBUTION)
         installed_by = entry.get(INSTALLED_BY) if entry else None
         for name in {self._rights.owner(number), installed_by}:
             if name is not None:
@@ -163,7 +156,7 @@ class Filing:
 
     def _noted(self, report: Report[_Place], header: Header) -> Header:
         """The entry that says what is wrong: one for each line of a script."""
-        entry = self._tables.newest(report.place.number, TYPE)
+        entry = self._tables.newest(report.place.number, STRIBUTION)
         script = entry["url"] if entry else ""
         what = sha256(f"{script} {report.line}".encode()).hexdigest()[:32]
         folder = self._tables.id_of(report.place.number)

@@ -40,8 +40,12 @@ EVERYBODY: Final = "*"
 SECRET_FIELDS: Final = ("password-hash", "token-hash")
 #: The type of the entry that says the rights in its folder.
 TYPE: Final = "rights"
+#: The type of the entry whose content is the rules of its folder.
+STRIBUTION: Final = "stribution"
+#: In such an entry: the user who put it there, written by mdird.
+INSTALLED_BY: Final = "installed-by"
 #: Entries that give rights, or act with those of others: rules run with the owner's.
-ADMIN_TYPES: Final = frozenset([TYPE, "stribution", "user"])
+ADMIN_TYPES: Final = frozenset([TYPE, STRIBUTION, "user"])
 _NONE: Final = RIGHTS["none"]
 _ALL: Final = RIGHTS["admin"] | RIGHTS["connector"]
 _MAX_REMEMBERED: Final = 100_000

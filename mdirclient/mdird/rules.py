@@ -10,7 +10,8 @@ import attrs
 from mdirclient.errors import MdirError, NotFoundReplyError, PermanentReplyError, ScriptError
 from mdirclient.header import Header
 from mdirclient.interfaces import Mdird
-from mdirclient.mdird.filing import REPORT, TYPE
+from mdirclient.mdird.filing import REPORT
+from mdirclient.mdird.rights import STRIBUTION
 from mdirclient.mdird.tree import folder_id
 from mdirclient.naming import split_path
 from mdirclient.stribution import Item, Ruled, Script, Target, cascade, compile_script
@@ -54,7 +55,7 @@ def read_rules(mdird: Mdird, folder: str) -> bytes | None:
         NotFoundReplyError: there is no such folder.
         StoreError: they cannot be read.
     """
-    entries = list(mdird.lookup(folder, Header([("type", TYPE)])))
+    entries = list(mdird.lookup(folder, Header([("type", STRIBUTION)])))
     if not entries:
         return None
     with mdird.store.open(entries[-1]["url"]) as file:
@@ -62,7 +63,7 @@ def read_rules(mdird: Mdird, folder: str) -> bytes | None:
 
 
 def read_reports(mdird: Mdird, folder: str) -> tuple[Header, ...]:
-    """What went wrong with the rules of a folder: `reason`, `message`, and `line` if it is known."""
+    """What went wrong with the rules of a folder: `reason`, `message`, and perhaps `line`."""
     return tuple(mdird.lookup(folder, Header([("type", REPORT)])))
 
 
@@ -81,7 +82,7 @@ def install_rules(mdird: Mdird, folder: str, script: bytes) -> None:
     (header,) = stored.headers()
     with mdird.batch() as batch:
         _remove(batch, folder)
-        batch.put(folder, Header([*header, ("type", TYPE)]))
+        batch.put(folder, Header([*header, ("type", STRIBUTION)]))
 
 
 def remove_rules(mdird: Mdird, folder: str) -> None:
@@ -96,7 +97,7 @@ def remove_rules(mdird: Mdird, folder: str) -> None:
 
 
 def _remove(mdird: Mdird, folder: str) -> None:
-    for kind in (TYPE, REPORT):
+    for kind in (STRIBUTION, REPORT):
         mdird.remove(folder, Header([("type", kind)]))
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from mdirclient.errors import FolderPathError, ScriptError
 from mdirclient.naming import split_path
-from mdirclient.stribution.addresses import Address, addresses_in
+from mdirclient.stribution.addresses import Address
 from mdirclient.stribution.dates import DATE_PARTS, date_part, in_zone, parse_date, parse_zone
 from mdirclient.stribution.grammar import Node, parse
 from mdirclient.stribution.keys import Match, match_of
@@ -332,15 +332,11 @@ def _values(run: Run, names: Iterable[Text]) -> list[str]:
 
 
 def _addresses(run: Run, name: str) -> Iterable[Address]:
-    for value in run.item.values(name):
-        run.spend(len(value))
-        yield from addresses_in(value)
+    return run.item.addresses(name)
 
 
 def _paths(run: Run, name: str) -> Iterable[Address]:
     """The addresses of the envelope. RFC 5228 §5.4: all parts of a null path are empty."""
-    for value in run.item.values(_ENVELOPE[name]):
-        if value in ("", "<>"):
-            yield Address("", "", "")
-        else:
-            yield from addresses_in(value)
+    found = run.item.addresses(_ENVELOPE[name])
+    is_null = any(value in ("", "<>") for value in run.item.values(_ENVELOPE[name]))
+    return (Address("", "", ""),) if is_null else found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
 from mdirclient.header import OWN_FIELDS, Header
+from mdirclient.stribution.addresses import Address, addresses_in
 
 _SIZES: Final = ("message-size", "size")
 
@@ -19,14 +21,22 @@ class Item:
     def __init__(self, header: Header) -> None:
         self.header = header
         self._values: dict[str, list[str]] = {}
+        self._addresses: dict[str, tuple[Address, ...]] = {}
         for name, value in header:
-            self._values.setdefault(name, []).append(value.strip())
+            self._values.setdefault(name, []).append(value.strip(" \t\r\n"))
 
     def values(self, name: str) -> list[str]:
         """All values of a field, given in lower case."""
         if name in OWN_FIELDS and (copied := self._values.get(f"mail-{name}")):
             return copied
         return self._values.get(name, [])
+
+    def addresses(self, name: str) -> tuple[Address, ...]:
+        """All addresses in the fields of a name."""
+        if name not in self._addresses:
+            found = (addresses_in(value) for value in self.values(name))
+            self._addresses[name] = tuple(chain.from_iterable(found))
+        return self._addresses[name]
 
     @property
     def size(self) -> int:

@@ -16,6 +16,7 @@ from mdirclient.errors import (
 )
 from mdirclient.header import Header
 from mdirclient.interfaces import Mdird, Subscription
+from mdirclient.mdird.rules import install_rules, read_reports
 from mdirclient.mdird.tree import folder_id, make_folder
 from mdirclient.patch import End, Now, Patch
 
@@ -136,6 +137,43 @@ class MdirdContract:
         mdird.remove("A/B", Header([("url", item(1)["url"])]))
         other.classify("A/B", item(1, ("received", "later")))
         assert [] == list(mdird.lookup("A/B"))
+
+    def test_classify_files_by_rules(self, mdird: Mdird) -> None:
+        """Into folders that are made where they are missing, and on by the rules of these."""
+        install_rules(mdird, "A", b'require "fileinto"; fileinto "C/D"; keep;')
+        mdird.classify("A", item(1))
+        assert [item(1)] == list(mdird.lookup("A/C/D"))
+        assert item(1) in list(mdird.lookup("A"))
+        install_rules(mdird, "A/C/D", b"discard;")
+        mdird.classify("A", item(2))
+        assert [item(1)] == [found for found in mdird.lookup("A/C/D") if "type" not in found]
+        assert item(2) in list(mdird.lookup("A"))
+
+    def test_put_asks_no_rules(self, mdird: Mdird) -> None:
+        """What a user files stays there."""
+        install_rules(mdird, "A", b"discard;")
+        mdird.put("A", item(1))
+        assert item(1) in list(mdird.lookup("A"))
+
+    def test_broken_rules_keep(self, mdird: Mdird) -> None:
+        """And the error stands beside them, once."""
+        stored = mdird.store.add_file(b"keep;\nnonsense;", media_type="application/sieve")
+        mdird.put("A", Header([*stored.headers()[0], ("type", "stribution")]))
+        for number in (1, 2):
+            mdird.classify("A", item(number))
+            assert item(number) in list(mdird.lookup("A"))
+        (report,) = read_reports(mdird, "A")
+        assert ("2", item(1)["url"]) == (report["line"], report["message"])
+        install_rules(mdird, "A", b"keep;")
+        assert () == read_reports(mdird, "A")
+
+    def test_the_newest_rules_count(self, mdird: Mdird) -> None:
+        """Whatever others there are."""
+        for script in (b"keep;", b"discard;"):
+            stored = mdird.store.add_file(script, media_type="application/sieve")
+            mdird.put("A/B", Header([*stored.headers()[0], ("type", "stribution")]))
+        mdird.classify("A/B", item(1))
+        assert item(1) not in list(mdird.lookup("A/B"))
 
     # -- BATCH
 
