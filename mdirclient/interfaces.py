@@ -56,9 +56,26 @@ class Mstore(Protocol):
         """The same, pushed in pieces."""
 
     def add_file(
-        self, content: Content, *, media_type: str, suggested_name: str | None = None
+        self,
+        content: Content,
+        *,
+        media_type: str,
+        suggested_name: str | None = None,
+        message_id: str | None = None,
     ) -> StoredMessage:
-        """Store anything that is no mail as one part with a random id; durable on return."""
+        """Store anything that is no mail as one part with a random id; durable on return.
+
+        Args:
+            content: of the part.
+            media_type: such as `text/plain`.
+            suggested_name: of the file.
+            message_id: 32 random hexadecimal digits and `@file.invalid`, chosen by who wants to
+                try again without storing it twice: the same content under the same id is the
+                same url, another content is a variant. None: one is made.
+
+        Raises:
+            ValueError: the message-id is none of those.
+        """
 
     def open(self, url: URL) -> IO[bytes]:
         """The content of a part; part 0 is the original mail, checked before it is handed out.

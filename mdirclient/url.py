@@ -28,6 +28,7 @@ _TO_ENCODE = re.compile(r"[^A-Za-z0-9\-._~@]")
 _PART = re.compile(r"0|[1-9][0-9]{0,8}")
 _VARIANT = re.compile(r"[0-9a-f]{16}")
 _UNUSABLE = re.compile(r"[^!-~]|[/\\%;]")
+_FILE_ID = re.compile(r"[0-9a-f]{32}@file\.invalid")
 
 
 #: What `str` gives for nearly every url there is.
@@ -50,6 +51,22 @@ def is_usable_message_id(message_id: str) -> bool:
         and not _UNUSABLE.search(message_id)
         and message_id not in (".", "..")
     )
+
+
+def file_id(random: bytes) -> str:
+    """The message-id of something that is no mail, from 16 random bytes."""
+    return f"{random.hex()}@file.invalid"
+
+
+def check_file_id(message_id: str) -> str:
+    """The message-id, if `file_id` could have made it: others belong to mails.
+
+    Raises:
+        PartURLError: it could not.
+    """
+    if not _FILE_ID.fullmatch(message_id):
+        raise PartURLError(message_id, "a file has 32 hexadecimal digits and `@file.invalid`")
+    return message_id
 
 
 @attrs.frozen

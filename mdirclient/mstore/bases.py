@@ -52,10 +52,17 @@ class BasesMstore:
         return self._own.receive()
 
     def add_file(
-        self, content: Content, *, media_type: str, suggested_name: str | None = None
+        self,
+        content: Content,
+        *,
+        media_type: str,
+        suggested_name: str | None = None,
+        message_id: str | None = None,
     ) -> StoredMessage:
         """See `Mstore.add_file`."""
-        return self._own.add_file(content, media_type=media_type, suggested_name=suggested_name)
+        return self._own.add_file(
+            content, media_type=media_type, suggested_name=suggested_name, message_id=message_id
+        )
 
     def open(self, url: URL) -> IO[bytes]:
         """See `Mstore.open`."""

@@ -113,22 +113,25 @@ class DirectoryMstore:
         return DirectoryReceiver(self._staged(), self.limits, self._keep_mail, self.check_reserve)
 
     def add_file(
-        self, content: Content, *, media_type: str, suggested_name: str | None = None
+        self,
+        content: Content,
+        *,
+        media_type: str,
+        suggested_name: str | None = None,
+        message_id: str | None = None,
     ) -> StoredMessage:
         """Store anything that is no mail as one part. See `Mstore.add_file`."""
         self.check_reserve()
-        message_id = f"{os.urandom(16).hex()}@file.invalid"
+        chosen = file_id(os.urandom(16)) if message_id is None else check_file_id(message_id)
         shelf = DirectoryShelf(self._staged())
         try:
             size, sha256 = _shelve(shelf, self._within_reserve(_fs.chunks(content)))
-            self._publish(shelf, message_id, size, sha256)
-            self._settle()
+            anchor = self._keep(shelf, chosen, size, sha256)
         finally:
             shelf.remove()
         described = (("content-type", media_type),)
         part = Part(1, "1", (), media_type, suggested_name, described, size, sha256)
-        anchor = PartURL(self.base, message_id, 1)
-        return StoredMessage(anchor, (part,), MailFields((), (), message_id), size, sha256)
+        return StoredMessage(anchor, (part,), MailFields((), (), chosen), size, sha256)
 
     def open(self, url: URL) -> IO[bytes]:
         """The content of a part. See `Mstore.open`."""
@@ -170,9 +173,13 @@ class DirectoryMstore:
     def _keep_mail(
         self, shelf: DirectoryShelf, decomposed: Decomposed, size: int, sha256: str
     ) -> StoredMessage:
-        """Publish a message under its message-id, or as a variant, or find that it is there."""
         mail = decomposed.mail
-        anchor = PartURL(self.base, mail.message_id or f"{sha256}@sha256.invalid", 1)
+        anchor = self._keep(shelf, mail.message_id or f"{sha256}@sha256.invalid", size, sha256)
+        return StoredMessage(anchor, decomposed.parts, mail, size, sha256, decomposed.kept_whole)
+
+    def _keep(self, shelf: DirectoryShelf, message_id: str, size: int, sha256: str) -> PartURL:
+        """Publish a message under its message-id, or as a variant, or find that it is there."""
+        anchor = PartURL(self.base, message_id, 1)
         if not self._is_kept(shelf, anchor.segment, size, sha256):
             # A different mail, or one that is damaged, stays; this one is kept beside it.
             anchor = attrs.evolve(anchor, variant=sha256[:16])
@@ -181,7 +188,7 @@ class DirectoryMstore:
                     self._message_path(anchor.segment), "something else is stored as this variant"
                 )
         self._settle()
-        return StoredMessage(anchor, decomposed.parts, mail, size, sha256, decomposed.kept_whole)
+        return anchor
 
     def _is_kept(self, shelf: DirectoryShelf, segment: str, size: int, sha256: str) -> bool:
         """Publish a message, or find that it was; False if something else is in its place."""

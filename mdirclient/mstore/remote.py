@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from mdirclient import _fs
 from mdirclient.errors import EmptyMessageError, StoreError, UnknownContentError
 from mdirclient.header import Header
 from mdirclient.mail.stored import StoredMessage
 from mdirclient.mstore.wire import from_json
-from mdirclient.url import PartURL
+from mdirclient.url import PartURL, check_file_id
 
 if TYPE_CHECKING:
     from typing import Self
@@ -58,16 +58,23 @@ class RemoteMstore:
         return RemoteReceiver(self._fetcher)
 
     def add_file(
-        self, content: Content, *, media_type: str, suggested_name: str | None = None
+        self,
+        content: Content,
+        *,
+        media_type: str,
+        suggested_name: str | None = None,
+        message_id: str | None = None,
     ) -> StoredMessage:
         """Send anything that is no mail. See `Mstore.add_file`."""
-        name = "" if suggested_name is None else f"?name={quote(suggested_name, safe='')}"
+        chosen = None if message_id is None else check_file_id(message_id)
+        given = {"name": suggested_name, "id": chosen}
+        query = urlencode({name: text for name, text in given.items() if text is not None})
         with _fs.spool() as spooled:
             for chunk in _fs.chunks(content):
                 spooled.write(chunk)
             size = spooled.tell()
             spooled.seek(0)
-            return from_json(self._fetcher.send(f"file{name}", spooled, size, media_type))
+            return from_json(self._fetcher.send(f"file?{query}", spooled, size, media_type))
 
     def open(self, url: URL) -> IO[bytes]:
         """The content of a part. See `Mstore.open`.

@@ -278,8 +278,12 @@ class Content:
                 spooled,
                 media_type=request.headers.get("Content-Type", "application/octet-stream")[:255],
                 suggested_name=request.query.get("name"),
+                message_id=request.query.get("id"),
             )
-            message = await asyncio.to_thread(add)
+            try:
+                message = await asyncio.to_thread(add)
+            except PartURLError as error:
+                raise web.HTTPBadRequest(text=str(error)) from error
         return await self._added(actor, message)
 
     async def _added(self, actor: Actor, message: StoredMessage) -> web.Response:

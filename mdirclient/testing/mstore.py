@@ -120,6 +120,26 @@ class MstoreContract:
         with store.open(first.anchor) as file:
             assert b"note" == file.read()
 
+    def test_add_file_again(self, store: Mstore) -> None:
+        """Under an id of one's own: the same is the same, another content is kept beside it."""
+        chosen = f"{16 * '0f'}@file.invalid"
+        first, second, other = (
+            store.add_file(content, media_type="text/plain", message_id=chosen)
+            for content in (b"note", b"note", b"another")
+        )
+        assert chosen == first.message_id
+        assert first.anchor == second.anchor
+        assert first.anchor != other.anchor
+        for message, expected in ((first, b"note"), (other, b"another")):
+            with store.open(message.anchor) as file:
+                assert expected == file.read()
+
+    @pytest.mark.parametrize("message_id", ["", "two@x.org", f"{16 * '0F'}@file.invalid", "../x"])
+    def test_add_file_under_the_id_of_a_mail(self, store: Mstore, message_id: str) -> None:
+        """It is refused: a mail might come under it."""
+        with pytest.raises(ValueError):
+            store.add_file(b"note", media_type="text/plain", message_id=message_id)
+
     @pytest.mark.parametrize(
         "url", ["mdir:two@x.org/3", "mdir:none@x.org/1", "https://elsewhere/two@x.org/1"]
     )
