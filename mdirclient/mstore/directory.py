@@ -35,7 +35,7 @@ from mdirclient.mail.segment import Same
 from mdirclient.mail.stored import StoredMessage
 from mdirclient.mstore.receiver import DirectoryReceiver
 from mdirclient.mstore.shelf import DirectoryShelf
-from mdirclient.url import DEFAULT_BASE, PartURL
+from mdirclient.url import DEFAULT_BASE, PartURL, check_file_id, file_id
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import URL, Content

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mdirclient.errors import EmptyMessageError, UnknownContentError
+from mdirclient.errors import EmptyMessageError, PartURLError, UnknownContentError
 from mdirclient.interfaces import Mstore
 from mdirclient.url import PartURL
 
@@ -137,7 +137,7 @@ class MstoreContract:
     @pytest.mark.parametrize("message_id", ["", "two@x.org", f"{16 * '0F'}@file.invalid", "../x"])
     def test_add_file_under_the_id_of_a_mail(self, store: Mstore, message_id: str) -> None:
         """It is refused: a mail might come under it."""
-        with pytest.raises(ValueError):
+        with pytest.raises(PartURLError):
             store.add_file(b"note", media_type="text/plain", message_id=message_id)
 
     @pytest.mark.parametrize(
