@@ -16,6 +16,7 @@ import unicodedata
 from typing import Final
 
 from mdirclient.errors import FolderPathError
+from mdirclient.header import Header
 
 MAX_BYTES: Final = 200
 FALLBACK: Final = "unnamed"
@@ -103,6 +104,29 @@ def fallback_name(message_id: str, part: int, extension: str) -> str:
     return safe_name(message_id[: MAX_BYTES - len(ending)] + ending)
 
 
+def wanted_name(header: Header, segment: str, part: int) -> str:
+    """What an entry would be called: its `suggested-name`, or one made of its url and type.
+
+    Args:
+        header: of the entry.
+        segment: the message-id in its url, with `;variant` if there is one.
+        part: the part number.
+    """
+    if suggested := header.get("suggested-name"):
+        return suggested
+    media_type = (header.get("content-type") or "").partition(";")[0].strip()
+    return fallback_name(segment, part, extension_of(media_type))
+
+
+def is_form_of(name: str, wanted: str) -> bool:
+    """Whether a file has a wanted name, but for its collision suffix; else a person gave it."""
+    safe = safe_name(wanted)
+    # What a file system refuses is written in a plainer way.
+    plainer = plainer_name(safe)
+    keys = {suffix_key(each)[0] for each in (safe, plainer, plainer_name(plainer))}
+    return suffix_key(name)[0] in keys or suffix_key(safe_name(name))[0] in keys
+
+
 def extension_of(media_type: str) -> str:
     """The usual extension of a media type, with its dot; empty if unknown."""
     known = _EXTENSIONS.get(media_type.lower())
@@ -162,6 +186,13 @@ def with_suffix(name: str, number: int) -> str:
     if match := _SUFFIX.search(stem):
         stem = stem[: match.start()]
     suffix = f" ({number}){extension}"
+    return _cut(stem, MAX_BYTES - _size(suffix)).rstrip(" .") + suffix
+
+
+def with_conflict(name: str, word: str) -> str:
+    """The name of one of two versions: `report.pdf` → `report (conflict 2026-11-22).pdf`."""
+    stem, extension = split_extension(name)
+    suffix = f" (conflict {word}){extension}"
     return _cut(stem, MAX_BYTES - _size(suffix)).rstrip(" .") + suffix
 
 

@@ -5,6 +5,7 @@ from mdirclient.folder.check import Finding
 from mdirclient.folder.entry import Entry, Message
 from mdirclient.folder.folder import Folder
 from mdirclient.folder.origin import Origin
+from mdirclient.folder.outgoing import Outgoing
 from mdirclient.folder.status import Renamed, Status
 from mdirclient.folder.watch import Change
 
@@ -17,6 +18,7 @@ __all__ = [
     "Folder",
     "Message",
     "Origin",
+    "Outgoing",
     "Renamed",
     "Status",
 ]

@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import attrs
 
 from mdirclient import _fs
-from mdirclient.errors import JournalError, VersionFormatError
+from mdirclient.errors import VersionFormatError
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.journal import Action, Journal, Step
-from mdirclient.folder.origin import Origin
+from mdirclient.folder.own import read_version
 from mdirclient.folder.scan import read_header
-from mdirclient.folder.version import MAX_READ, parse_version, version_to_bytes
-from mdirclient.header import MAX_BYTES, Header
+from mdirclient.folder.version import version_to_bytes
 from mdirclient.naming import plainer_name, safe_name
 
 #: Does a step; returns it when it is done, or what is to be done in its place.
@@ -34,8 +33,6 @@ _REFUSALS = frozenset(
 )
 #: How file systems say that they cannot have a name: too long, or characters they do not know.
 _REFUSED_NAMES = frozenset([errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL])
-#: What is in the place of a file of ours is none, or one that we may not read.
-_NO_FILE = _fs.NOT_A_FILE | {errno.EACCES}
 
 
 def staged_header(staged: str) -> str:
@@ -71,6 +68,7 @@ class Applier:
         self._others: dict[Action, _Do] = {
             "add": self._add_header,
             "replace": self._replace_entry,
+            "claim": self._claim,
             "remove": self._unless_refused(self._remove),
             "rename": self._rename_header,
             "pend": self._pend,
@@ -215,6 +213,12 @@ class Applier:
             _fs.replace_with(header, self._header(step))
         return step
 
+    def _claim(self, step: Step) -> Step:
+        header = self._stage(staged_header(step.staged))
+        if os.path.lexists(header):
+            _fs.replace_with(header, self._header(step))
+        return step
+
     def _remove(self, step: Step) -> Step:
         if self._holds_url(step.name, step.url):
             _fs.remove(self._header(step))
@@ -318,11 +322,14 @@ class Applier:
         """Move a content that a person has changed to `.lost+found`, durably."""
         path = self._content(step)
         if stamp_of(path) not in ("", step.stamp):
+            if _is_same_file(path, self._stage(step.staged)):
+                return  # our own content, which was replaced before the crash
+            if step.new_name:
+                self._keep_beside(path, step.new_name)
+                return
             self._make(self._layout.lost_and_found)
             name = f"{step.staged}-{plainer_name(safe_name(step.name))}"
             kept = os.path.join(self._layout.lost_and_found, name)
-            if _is_same_file(path, self._stage(step.staged)):
-                return  # our own content, which was replaced before the crash
             if os.path.lexists(kept) and not _is_same_file(path, kept):
                 # Crash: what has the name was kept before; the user has saved again since.
                 kept = os.path.join(self._layout.lost_and_found, kept_name(step.name))
@@ -330,6 +337,23 @@ class Applier:
                 _fs.publish(path, kept)
             self._sync(self._layout.lost_and_found)
             _fs.remove(path)
+
+    def _keep_beside(self, path: str, name: str) -> None:
+        """Give a content that a person has changed a name of its own, durably."""
+        while True:
+            beside = self._layout.content_of(name)
+            try:
+                _fs.publish(path, beside)
+            except FileExistsError:
+                if not _is_same_file(path, beside):
+                    name = self._choose_name(name)
+                    continue
+            except OSError as error:
+                name = self._choose_plainer(name, error)
+                continue
+            break
+        self._sync(self._layout.path)
+        _fs.remove(path)
 
     def _make(self, path: str) -> None:
         _fs.make_directory(path, exist_ok=True)
@@ -409,55 +433,6 @@ def stamp_of(path: str) -> str:
 def kept_name(path: str) -> str:
     """A name in `.lost+found` that nothing else has: 16 digits and what the file was called."""
     return f"{os.urandom(8).hex()}-{plainer_name(safe_name(os.path.basename(path).lstrip('.')))}"
-
-
-def read_version(layout: Layout) -> int:
-    """The counter on disk; 0 if the file is absent.
-
-    Raises:
-        VersionFormatError: it holds something else, is no file, or cannot be read.
-    """
-    try:
-        data, _ = _fs.read_file(layout.version, MAX_READ)
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        if error.errno not in _NO_FILE:
-            raise
-        reason = f"it cannot be read as a file ({error.strerror})"
-        raise VersionFormatError(layout.version, b"", reason) from error
-    return parse_version(data, path=layout.version)
-
-
-def read_origin(layout: Layout) -> Origin | None:
-    """Which folder of which mdird the counter counts for, or None.
-
-    Raises:
-        HeaderError: the file cannot be read.
-    """
-    try:
-        data, _ = _fs.read_file(layout.origin, MAX_BYTES)
-    except FileNotFoundError:
-        return None
-    header = Header.parse(data, source=layout.origin)
-    return Origin.from_header(header, source=layout.origin)
-
-
-def read_journal(layout: Layout) -> Journal | None:
-    """The journal of a change that was cut, or None.
-
-    Raises:
-        JournalError: it cannot be read.
-    """
-    try:
-        with _fs.open_file(layout.journal) as file:
-            return Journal.parse(file.read(), path=layout.journal)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno not in _NO_FILE:
-            raise
-        raise JournalError(layout.journal, f"it cannot be read ({error.strerror})") from error
 
 
 def _is_same_file(one: str, other: str) -> bool:

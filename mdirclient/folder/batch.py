@@ -15,7 +15,7 @@ from mdirclient.errors import ContentMismatchError, HeaderError
 from mdirclient.folder.apply import staged_header
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.origin import Origin
-from mdirclient.folder.request import Add, Pend, Remove, Rename, Replace, Request
+from mdirclient.folder.request import Add, Claim, Pend, Remove, Rename, Replace, Request
 from mdirclient.folder.scan import Written
 from mdirclient.header import Header
 from mdirclient.interfaces import URL, Content
@@ -81,16 +81,46 @@ class Batch:
             self._check_free(url)
             self.requests[url] = Add(header, self._stage(header, content))
 
-    def replace(self, header: Header, content: Content | None = None) -> None:
+    def replace(
+        self,
+        header: Header,
+        content: Content | None = None,
+        *,
+        instead_of: URL | None = None,
+        conflict: str = "",
+    ) -> None:
         """Stage another header, and content if given, for the entry with the same url.
 
-        An entry that is not there is added if there is content, else ignored. A physical
-        file that was changed by hand goes to `.meta/.lost+found`.
+        An entry that is not there is added if there is content, else ignored. The name follows
+        another `suggested-name`, unless the user has given the file one of their own.
+
+        Args:
+            header: of the entry.
+            content: None: it stays.
+            instead_of: the url of another entry that it replaces, whose name it gets.
+            conflict: a word for the name of a physical file that was changed by hand, which is
+                kept beside it as `name (conflict <word>).ext`; empty: in `.meta/.lost+found`.
         """
         url = _url(header)
         self._check_free(url)
+        before = None if instead_of is None else PartURL.parse(instead_of)
         staged = self._stage(header, content)
-        self.requests[url] = Replace(header, staged, content is not None)
+        self.requests[url] = Replace(header, staged, content is not None, before, conflict)
+
+    def claim(self, header: Header, name: str, *, instead_of: URL | None = None) -> None:
+        """Make an entry of a file that is there, without touching it.
+
+        Without effect if the file is gone by then, or belongs to another entry.
+
+        Args:
+            header: of the entry.
+            name: of the file.
+            instead_of: the entry that the file belonged to.
+        """
+        url = _url(header)
+        self._check_free(url)
+        before = None if instead_of is None else PartURL.parse(instead_of)
+        self.requests[url] = Claim(name, self._stage(header, None), before)
 
     def remove(self, url: URL, *, keep_modified: bool = False) -> None:
         """Remove an entry, if it is there.
@@ -194,7 +224,7 @@ class Batch:
         if self._group:
             self._group.close()
         for request in self.requests.values():
-            if isinstance(request, (Add, Replace, Pend)):
+            if isinstance(request, (Add, Replace, Claim, Pend)):
                 self._unstage(request.staged)
         self.requests = {}
 

@@ -15,10 +15,11 @@ import attrs
 
 from mdirclient import _fs
 from mdirclient.errors import FormatError, JournalError, VersionFormatError
-from mdirclient.folder.apply import kept_name, read_journal, read_origin, read_version
+from mdirclient.folder.apply import kept_name
 from mdirclient.folder.entry import Entry, Layout
 from mdirclient.folder.index import Index
 from mdirclient.folder.journal import Step
+from mdirclient.folder.own import read_journal, read_origin, read_version
 from mdirclient.folder.scan import is_utf8, read_header
 from mdirclient.folder.status import Guard, Status, sha256_of
 from mdirclient.header import MAX_BYTES, Header

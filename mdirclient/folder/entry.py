@@ -75,6 +75,7 @@ class Layout:
         self.stage = os.path.join(self.meta, ".stage")
         self.lost_and_found = os.path.join(self.meta, ".lost+found")
         self.pending = os.path.join(self.meta, ".pending")
+        self.outgoing = os.path.join(self.meta, ".outgoing")
         self.journal = os.path.join(self.meta, ".journal")
         self.origin = os.path.join(self.meta, ".origin")
         self.lock = os.path.join(self.meta, ".lock")

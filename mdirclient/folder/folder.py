@@ -24,14 +24,15 @@ from mdirclient.errors import (
     UnknownURLError,
     check_mass_removal,
 )
-from mdirclient.folder.apply import read_origin, read_version
 from mdirclient.folder.batch import Batch
 from mdirclient.folder.check import Finding, find, remedies
 from mdirclient.folder.entry import Entry, Layout, Message, group
 from mdirclient.folder.index import BY_ANCHOR, BY_NAME, Index, Item
 from mdirclient.folder.journal import Journal
 from mdirclient.folder.origin import Origin
-from mdirclient.folder.status import Progress, Status, find_changes
+from mdirclient.folder.outgoing import Outgoing, forget_outgoing, note_outgoing, read_outgoing
+from mdirclient.folder.own import read_origin, read_version
+from mdirclient.folder.status import Progress, Status, find_changes, is_regular
 from mdirclient.folder.version import version_to_bytes
 from mdirclient.folder.watch import Change, changes
 from mdirclient.folder.writer import Writer
@@ -181,6 +182,12 @@ class Folder:
 
     # -- what people do by hand
 
+    def own_files(self) -> tuple[str, ...]:
+        """The names of files that have no header: the user's own, by name."""
+        with self._guard():
+            names = self._index.without_header() if self._is_there() else []
+        return tuple(name for name in names if is_regular(self._layout.content_of(name)))
+
     def status(self, *, progress: Progress | None = None) -> Status:
         """What the user changed by hand, as values. Changes nothing.
 
@@ -317,6 +324,30 @@ class Folder:
         self.require()
         is_staging = os.path.isdir(self._layout.stage)
         return _fs.try_file_system(self._layout.stage if is_staging else self._layout.meta)
+
+    def missing(self) -> tuple[Entry, ...]:
+        """Entries whose file is gone, or has another name, with the path where it was."""
+        with self._guard():
+            found = tuple(self._index.orphans()) if self._is_there() else ()
+        return tuple(
+            Entry(PartURL.parse(header["url"]), name, self.path / name, header)
+            for name, header in found
+        )
+
+    # -- on the way to mdird
+
+    def outgoing(self) -> dict[PartURL, Outgoing]:
+        """What is being sent, or was when a sync was cut."""
+        return read_outgoing(self._layout)
+
+    def note_outgoing(self, outgoing: Outgoing) -> None:
+        """Record that an entry will be sent; durable on return."""
+        note_outgoing(self._layout, outgoing, durable=self._durable)
+
+    def forget_outgoing(self, urls: Iterable[PartURL]) -> None:
+        """Forget what was sent, or will not be."""
+        for url in urls:
+            forget_outgoing(self._layout, url)
 
     # -- changing
 

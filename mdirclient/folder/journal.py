@@ -18,7 +18,7 @@ from mdirclient.header import Header
 
 FORMAT: Final = "1"
 
-Action = Literal["add", "replace", "remove", "rename", "pend", "unpend", "keep"]
+Action = Literal["add", "replace", "claim", "remove", "rename", "pend", "unpend", "keep"]
 
 #: What `keep` may move: files of the folder's own, in these places.
 _KEPT = re.compile(r"\.version|\.meta/(?:\.pending/|\.stage/)?[^/\0]+")
@@ -32,10 +32,11 @@ class Step:
         action: what to do.
         name: of the entry (of the pending entry, with `pend` and `unpend`; with `keep`, the
             path in the folder of what goes to `.lost+found`).
-        staged: with `add`, `replace` and `pend`, the name in `.stage`: the header's has
+        staged: with `add`, `replace`, `claim` and `pend`, the name in `.stage`: the header's has
             `.header` appended.
         has_content: with `replace`, whether the content is replaced too.
-        new_name: with `rename`; with `keep`, the name in `.lost+found`.
+        new_name: with `rename`; with `keep`, the name in `.lost+found`; with `replace`, the name
+            that a file gets which is the user's (empty: one in `.lost+found`).
         stamp: with `replace` and `remove`, what the physical file looked like
             (see `apply.stamp_of`); one that looks different is the user's and is kept.
             Empty: the content stays whatever it is.

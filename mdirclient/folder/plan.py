@@ -12,13 +12,14 @@ from collections.abc import Mapping
 
 from mdirclient.folder.apply import stamp_of
 from mdirclient.folder.entry import Layout
-from mdirclient.folder.index import Index
+from mdirclient.folder.index import Index, Item
 from mdirclient.folder.journal import Step
 from mdirclient.folder.names import Names
-from mdirclient.folder.request import Add, Pend, Remove, Rename, Replace, Request
+from mdirclient.folder.request import Add, Claim, Pend, Remove, Rename, Replace, Request
+from mdirclient.folder.scan import read_header
 from mdirclient.folder.status import is_modified
 from mdirclient.header import Header
-from mdirclient.naming import extension_of, fallback_name, fold, safe_name
+from mdirclient.naming import fold, is_form_of, safe_name, wanted_name, with_conflict
 from mdirclient.url import PartURL
 
 
@@ -47,6 +48,8 @@ class Planner:
                     self._add(url, request.header, request.staged)
                 case Replace():
                     self._replace(url, request)
+                case Claim():
+                    self._claim(url, request)
                 case Remove():
                     self._remove(url, request)
                 case Rename():
@@ -64,23 +67,58 @@ class Planner:
             # A person removed the file and left its header: the entry comes back as a whole.
             self._steps.append(Step("replace", orphan, staged, has_content=True))
             return
-        name = self._names.choose(_wanted_name(url, header))
+        name = self._names.choose(_wanted(url, header))
         self._steps.append(Step("add", name, staged))
 
     def _replace(self, url: PartURL, request: Replace) -> None:
         item = self._index.known(url)
+        if not item and request.instead_of:
+            item = self._index.known(request.instead_of)
         if not item:
             if request.has_content:
                 self._add(url, request.header, request.staged)
             return
         self._unpend(url)
-        if request.has_content or item.header != request.header:
-            path = self._layout.content_of(item.name)
-            # No file looks like this: what a person made of it is moved, not overwritten.
-            stamp = "modified" if is_modified(path, item.header) else stamp_of(path)
-            self._steps.append(
-                Step("replace", item.name, request.staged, request.has_content, stamp=stamp)
-            )
+        if not request.has_content and item.header == request.header:
+            return
+        path = self._layout.content_of(item.name)
+        is_foreign = is_modified(path, item.header)
+        # No file looks like this: what a person made of it is moved, not overwritten.
+        stamp = "modified" if is_foreign else stamp_of(path)
+        new_name = self._followed(item, url, request.header)
+        if new_name and request.has_content:
+            stamp = "" if is_foreign else stamp
+            self._steps += [
+                Step("remove", item.name, stamp=stamp, url=str(item.url)),
+                Step("add", new_name, request.staged),
+            ]
+            return
+        beside = ""
+        if is_foreign and request.has_content and request.conflict:
+            beside = self._names.choose(with_conflict(item.name, request.conflict))
+        self._steps.append(
+            Step("replace", item.name, request.staged, request.has_content, beside, stamp)
+        )
+        if new_name:
+            self._steps.append(Step("rename", item.name, new_name=new_name, url=str(url)))
+
+    def _followed(self, item: Item, url: PartURL, header: Header) -> str:
+        """The new name of an entry that is suggested another one; empty: it keeps its own."""
+        wanted = _wanted(url, header)
+        is_as_before = is_form_of(item.name, _wanted(item.url, item.header))
+        if is_as_before and not is_form_of(item.name, wanted):
+            return self._names.choose(wanted)
+        return ""
+
+    def _claim(self, url: PartURL, request: Claim) -> None:
+        if self._index.known(url) or not os.path.isfile(self._layout.content_of(request.name)):
+            return
+        header = self._layout.header_of(request.name)
+        is_free = not os.path.lexists(header)
+        before = read_header(self._layout, request.name).url
+        if is_free or (request.instead_of and before == str(request.instead_of)):
+            self._unpend(url)
+            self._steps.append(Step("claim", request.name, request.staged))
 
     def _remove(self, url: PartURL, request: Remove) -> None:
         self._unpend(url)
@@ -106,8 +144,5 @@ class Planner:
             self._steps.append(Step("unpend", name))
 
 
-def _wanted_name(url: PartURL, header: Header) -> str:
-    if suggested := header.get("suggested-name"):
-        return suggested
-    media_type = (header.get("content-type") or "").partition(";")[0].strip()
-    return fallback_name(url.segment, url.part, extension_of(media_type))
+def _wanted(url: PartURL, header: Header) -> str:
+    return wanted_name(header, url.segment, url.part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from mdirclient.header import Header
+from mdirclient.url import PartURL
 
 
 @attrs.frozen
@@ -17,11 +18,28 @@ class Add:
 
 @attrs.frozen
 class Replace:
-    """A staged header, and content if `has_content`, for an entry that is there."""
+    """A staged header, and content if `has_content`, for an entry that is there.
+
+    Attributes:
+        instead_of: the entry in whose place it comes, if it has another url.
+        conflict: what a file that was changed by hand is called by; empty: it goes to
+            `.lost+found`.
+    """
 
     header: Header
     staged: str
     has_content: bool
+    instead_of: PartURL | None = None
+    conflict: str = ""
+
+
+@attrs.frozen
+class Claim:
+    """A staged header for a file of the user's, in the place of none or of `instead_of`'s."""
+
+    name: str
+    staged: str
+    instead_of: PartURL | None = None
 
 
 @attrs.frozen
@@ -45,4 +63,4 @@ class Pend:
     staged: str
 
 
-Request = Add | Replace | Remove | Rename | Pend
+Request = Add | Replace | Claim | Remove | Rename | Pend

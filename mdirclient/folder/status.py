@@ -72,7 +72,7 @@ def find_changes(
     to be right is not read again. Other threads can use the index while contents are read.
     """
     with guard():
-        new = [name for name in index.without_header() if _is_file(layout.content_of(name))]
+        new = [name for name in index.without_header() if is_regular(layout.content_of(name))]
         gone = [_entry(layout, *found) for found in index.orphans()]
     renamed = tuple(_renamed(layout, gone, new))
     missing = set(gone) - {found.entry for found in renamed}
@@ -104,11 +104,18 @@ def is_modified(path: str, header: Header) -> bool:
 
 def sha256_of(path: str) -> str:
     """The digest of a regular file's content, in hexadecimal."""
+    return content_of(path)[1]
+
+
+def content_of(path: str) -> tuple[int, str]:
+    """Size and SHA-256, in hexadecimal, of a regular file's content."""
     digest = hashlib.sha256()
+    size = 0
     with _fs.open_file(path) as file:
         for chunk in _fs.chunks(file):
             digest.update(chunk)
-    return digest.hexdigest()
+            size += len(chunk)
+    return size, digest.hexdigest()
 
 
 def _renamed(layout: Layout, gone: Iterable[Entry], new: Iterable[str]) -> Iterator[Renamed]:
@@ -158,7 +165,8 @@ def _entry(layout: Layout, name: str, header: Header) -> Entry:
     return Entry(PartURL.parse(header["url"]), name, Path(layout.content_of(name)), header)
 
 
-def _is_file(path: str) -> bool:
+def is_regular(path: str) -> bool:
+    """Whether there is a regular file of this very name."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except FileNotFoundError:

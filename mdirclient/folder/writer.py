@@ -13,12 +13,13 @@ from typing import Final
 
 from mdirclient import _fs
 from mdirclient.errors import CounterMovedError, JournalError
-from mdirclient.folder.apply import Applier, read_journal, read_origin, read_version
+from mdirclient.folder.apply import Applier
 from mdirclient.folder.batch import Batch
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.index import Index, Ready
 from mdirclient.folder.journal import Journal
 from mdirclient.folder.names import Names
+from mdirclient.folder.own import read_journal, read_origin, read_version
 from mdirclient.folder.plan import Planner
 from mdirclient.folder.scan import Row
 from mdirclient.folder.status import Guard
@@ -159,7 +160,7 @@ class Writer:
     def _rows(self, journal: Journal, batch: Batch | None = None) -> Iterator[Row]:
         """What the index has to know of a change that was made."""
         for step in journal.steps:
-            if step.action in ("add", "replace"):
+            if step.action in ("add", "replace", "claim"):
                 yield self._index.row(step.name, batch.written(step.staged) if batch else None)
             elif step.action in ("remove", "rename"):
                 yield self._index.row(step.name)
@@ -167,7 +168,7 @@ class Writer:
                 name = step.name.removeprefix(".meta/")
                 if not name.startswith("."):
                     yield self._index.row(name)
-            if step.action == "rename" and step.new_name != step.name:
+            if step.action in ("rename", "replace") and step.new_name not in ("", step.name):
                 yield self._index.row(step.new_name)
 
     def applier(self, *, is_recovery: bool = False) -> Applier:

@@ -1,38 +1,22 @@
-"""Runs a sync: patches to a folder, contents from a store."""
+"""One sync of one folder: from the mdir, and to it where that is asked for."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Final
+from datetime import date
+from typing import Final
 
 import attrs
 
-from mdirclient.errors import (
-    ConflictReplyError,
-    CounterMovedError,
-    OriginMismatchError,
-    StoreError,
-    UnknownContentError,
-    reply_error,
-)
-from mdirclient.folder import Batch, Folder, Origin
-from mdirclient.folder.batch import PENDING_REASON, Counted
-from mdirclient.header import Header
-from mdirclient.interfaces import Mdird, Mstore, Subscription
-from mdirclient.mdird.tree import folder_id
-from mdirclient.patch import End, Now, Patch
-from mdirclient.sync.plan import Step, check_removals, patched, plan
-from mdirclient.url import PartURL
+from mdirclient.errors import CounterMovedError
+from mdirclient.folder import Finding, Folder
+from mdirclient.interfaces import Mdird, Mstore
+from mdirclient.sync.plan import Step
+from mdirclient.sync.pull import HistoryGoneError, Progress, Pull, Pulled
+from mdirclient.sync.push import Push, Pushed, Skipped, check_deletions, local_steps
 
-#: A batch is applied when it has this many steps or bytes of content.
-_BATCH_STEPS: Final = 1000
-_BATCH_BYTES: Final = 64 << 20
 #: How often a sync begins again because another one was faster.
 _ATTEMPTS: Final = 20
-
-Progress = Callable[[int, int], None]
 
 
 @attrs.frozen
@@ -42,10 +26,12 @@ class SyncReport:
     Attributes:
         version: of the folder now.
         fetched: entries whose content was fetched.
-        updated: entries whose header alone changed.
+        updated: entries whose header alone changed, or whose file was here already.
         removed: entries that are gone.
         pending: entries whose content could not be had; they are tried again next time.
+        pushed: changes of the user's that went to the mdir.
         steps: all steps, in order.
+        skipped: files that were not sent, and why.
     """
 
     version: int
@@ -54,6 +40,8 @@ class SyncReport:
     removed: int
     pending: int
     steps: tuple[Step, ...]
+    pushed: int = 0
+    skipped: tuple[Skipped, ...] = ()
 
 
 def sync(
@@ -62,23 +50,31 @@ def sync(
     name: str,
     *,
     store: Mstore | None = None,
+    push: bool = False,
     dry_run: bool = False,
     allow_mass_removal: bool = False,
     progress: Progress | None = None,
 ) -> SyncReport:
-    """Bring a local folder to the state of a folder of the mdir. One way: mdir to files.
+    """Bring a local folder to the state of a folder of the mdir, and with `push` also that to this.
 
     Durable on return. Cut at any moment, the next sync goes on. One entry whose content
     cannot be had is noted as pending and does not stop the others. A physical file that a
     person changed stays when its entry is removed.
 
+    With `push`, what the user did by hand goes to the mdir: new files, other contents (as new
+    entries that replace the old ones), names, and removals. Where both sides changed a file both
+    are kept, one as `name (conflict 2026-11-22).ext`; what one side removed and the other changed
+    stays.
+
     Args:
-        folder: the local folder; made if it is missing.
+        folder: the local folder; made if it is missing, but not with `push`.
         mdird: where the folder of the mdir is.
         name: path of that folder.
         store: where the contents are; None: the store of the mdird.
-        dry_run: change nothing.
-        allow_mass_removal: let a listing remove more than half of the folder.
+        push: also the other way.
+        dry_run: change nothing, on neither side.
+        allow_mass_removal: let a listing remove more than half of the folder; with `push`, take
+            entries for removed though more than half of the files are gone.
         progress: called with (steps done, steps in all).
 
     Raises:
@@ -86,163 +82,109 @@ def sync(
         ConflictReplyError: `.version` is above the folder's own counter.
         VersionFormatError: `.version` holds no counter.
         CounterMovedError: others moved the counter again and again; sync once more.
-        MassRemovalError: see `allow_mass_removal`; nothing was changed.
+        MassRemovalError: see `allow_mass_removal`; nothing was changed, but by `push` what came
+            from the mdir.
+        FolderNotFoundError: `push`, and the folder has no `.meta`: a vanished folder is not an
+            empty one.
+        PermanentReplyError: 403, one of the rights is missing.
     """
-    for _ in range(_ATTEMPTS):
-        try:
-            return _Sync(folder, mdird, name, store or mdird.store, progress).run(
-                dry_run=dry_run, allow_mass_removal=allow_mass_removal
-            )
-        except _HistoryGoneError:
-            continue
-        except CounterMovedError:
-            # Another sync of the same folder was faster, or a person corrected the counter:
-            # what was planned may be wrong now.
-            continue
-    raise CounterMovedError(os.fspath(folder.path))
+    both = Both(folder, mdird, name, store or mdird.store, progress)
+    if not push:
+        return report(both.pull(dry_run=dry_run, allow_mass_removal=allow_mass_removal))
+    folder.require()
+    if not dry_run:
+        both.settle_names()
+    pulled = both.pull(dry_run=dry_run, allow_mass_removal=allow_mass_removal, conflict=today())
+    steps = local_steps(folder, folder.status(progress=progress))
+    if not allow_mass_removal:
+        check_deletions(folder, steps)
+    if dry_run:
+        return report(pulled, Pushed(tuple(steps)))
+    return both.push(pulled, steps)
 
 
-class _HistoryGoneError(Exception):
-    """What was to come was forgotten meanwhile: it has to be listed."""
+class Both:
+    """One folder here and in the mdir.
 
-
-class _Sync:
-    """One attempt: what is there, what is missing, and the steps between."""
+    Args:
+        folder: the local folder.
+        mdird: where the folder of the mdir is.
+        name: path of that folder.
+        store: of the contents.
+        progress: called with (steps done, steps in all).
+    """
 
     def __init__(
         self, folder: Folder, mdird: Mdird, name: str, store: Mstore, progress: Progress | None
     ) -> None:
-        self._folder = folder
-        self._mdird = mdird
-        self._name = name
-        self._store = store
-        self._progress = progress or _no_progress
-        self._failed = 0
+        self.folder = folder
+        self.mdird = mdird
+        self.name = name
+        self.store = store
+        self._progress = progress
 
-    def run(self, *, dry_run: bool, allow_mass_removal: bool) -> SyncReport:
-        """See `sync`; raises CounterMovedError where it has to be done again."""
-        folder = self._folder
-        if not dry_run:
-            folder.recover()
-        before, origin = folder.version, folder.origin
-        pending = {url: h.replace(PENDING_REASON) for url, h in folder.pending().items()}
-        with contextlib.closing(self._subscribe(before, origin)) as subscription:
-            target = Origin(subscription.folder_id, subscription.epoch, self._name)
-            is_listing = subscription.is_listing
-            patches, version = _collect(subscription)
-        held = self._held(None if is_listing else patched(patches))
-        steps = plan(patches, held, pending, is_listing=is_listing)
-        if is_listing and not allow_mass_removal:
-            check_removals(steps, held, os.fspath(folder.path))
-        if dry_run:
-            return _report(steps, before, len(pending), failed=0)
-        is_known = origin is not None and origin.epoch == target.epoch
-        counted = Counted(version, before, None if is_known else target, origin)
-        # A listing says where it is only when it is complete.
-        self._apply(steps, counted, is_counting=not is_listing)
-        return _report(steps, version, len(folder.pending()), failed=self._failed)
-
-    def _held(self, urls: Iterable[PartURL] | None) -> dict[PartURL, Header]:
-        """The entries of the local folder with these urls; None: all."""
-        if urls is None:
-            return {entry.url: entry.header for entry in self._folder}
-        # Pitfall: the cost of a sync follows the changes, not the folder.
-        found = (self._folder.get(url) for url in urls)
-        return {entry.url: entry.header for entry in found if entry}
-
-    def _subscribe(self, version: int, origin: Origin | None) -> Subscription:
-        """Subscribe, once it is certain that the counter was counted for that folder."""
-        if origin is None:
-            # A counter without an identity may be another folder's: everything is listed.
-            return self._mdird.subscribe(self._name, timeout=0)
-        if origin.folder_id != folder_id(self._mdird, self._name):
-            raise OriginMismatchError(os.fspath(self._folder.path), origin.name, self._name)
-        try:
-            return self._mdird.subscribe(self._name, version, epoch=origin.epoch, timeout=0)
-        except ConflictReplyError as error:
-            path = os.path.join(self._folder.path, ".version")
-            remedy = f"correct {path} with `mdir version`, or remove it to list everything"
-            raise ConflictReplyError(error.status, f"{error.text}; {remedy}") from error
-
-    def _apply(self, steps: list[Step], counted: Counted, *, is_counting: bool) -> None:
-        """Run all steps in batches; `.version` moves with each, or with the last only."""
-        self._folder.make()
-        done, reached = 0, counted.version_before
-        groups = list(_grouped(steps)) or [[]]
-        for number, group in enumerate(groups, 1):
-            with self._folder.batch() as batch:
-                for step in group:
-                    self._stage(batch, step)
-                    done += 1
-                    self._progress(done, len(steps))
-                if number == len(groups):
-                    batch.count(attrs.evolve(counted, version_before=reached))
-                else:
-                    advanced = max(group[-1].version, reached) if is_counting else reached
-                    batch.count(Counted(advanced, reached, None, counted.origin_before))
-                    reached = advanced
-
-    def _stage(self, batch: Batch, step: Step) -> None:
-        if step.action == "remove":
-            batch.remove(step.url, keep_modified=True)
-        elif step.action == "update":
-            batch.replace(step.header)
-        else:
+    def pull(self, *, dry_run: bool, allow_mass_removal: bool, conflict: str = "") -> Pulled:
+        """From the mdir; begins again where others were faster."""
+        for _ in range(_ATTEMPTS):
+            attempt = Pull(
+                self.folder,
+                self.mdird,
+                self.name,
+                self.store,
+                progress=self._progress,
+                conflict=conflict,
+            )
             try:
-                with self._open(step.url) as content:
-                    batch.replace(step.header, content)
-            except StoreError as error:
-                self._failed += 1
-                batch.pend(step.header, str(error))
+                return attempt.run(dry_run=dry_run, allow_mass_removal=allow_mass_removal)
+            except (HistoryGoneError, CounterMovedError):
+                # Another sync of the same folder was faster, or a person corrected the counter:
+                # what was planned may be wrong now.
+                continue
+        raise CounterMovedError(os.fspath(self.folder.path))
 
-    def _open(self, url: PartURL) -> IO[bytes]:
-        try:
-            return self._store.open(url)
-        except OSError as error:
-            # One content that the disk does not give must not stop the folder.
-            raise UnknownContentError(str(url), str(error)) from error
+    def settle_names(self) -> None:
+        """Let headers follow the files that the user renamed, before anything comes."""
+        if renamed := self.folder.status().renamed:
+            self.folder.repair(
+                Finding("renamed", f".meta/{one.entry.name}", one.name, str(one.entry.url))
+                for one in renamed
+            )
+
+    def push(self, pulled: Pulled, steps: list[Step]) -> SyncReport:
+        """To the mdir, and what comes back of it."""
+        pushed = Push(self.folder, self.mdird, self.name, self.store, self._progress).run(steps)
+        if not pushed.steps:
+            return report(pulled, pushed)
+        again = self.pull(dry_run=False, allow_mass_removal=False, conflict=today())
+        return report(
+            Pulled(
+                again.version,
+                (*pulled.steps, *again.steps),
+                again.pending,
+                pulled.failed + again.failed,
+            ),
+            pushed,
+        )
 
 
-def _report(steps: list[Step], version: int, pending: int, *, failed: int) -> SyncReport:
-    fetched, updated, removed = (
-        sum(step.action == action for step in steps) for action in ("fetch", "update", "remove")
+def today() -> str:
+    """The word for a conflict."""
+    return date.today().isoformat()  # noqa: DTZ011 - the user's own day
+
+
+def report(pulled: Pulled, pushed: Pushed | None = None) -> SyncReport:
+    """Both as one."""
+    counts = dict.fromkeys(("fetch", "adopt", "update", "remove"), 0)
+    for step in pulled.steps:
+        counts[step.action] += 1
+    pushed = pushed or Pushed()
+    return SyncReport(
+        pulled.version,
+        counts["fetch"] - pulled.failed,
+        counts["adopt"] + counts["update"],
+        counts["remove"],
+        pulled.pending,
+        (*pulled.steps, *pushed.steps),
+        len(pushed.steps),
+        pushed.skipped,
     )
-    return SyncReport(version, fetched - failed, updated, removed, pending, tuple(steps))
-
-
-def _grouped(steps: list[Step]) -> Iterator[list[Step]]:
-    group: list[Step] = []
-    size = 0
-    for step in steps:
-        group.append(step)
-        size += _size(step.header)
-        if len(group) >= _BATCH_STEPS or size >= _BATCH_BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
-
-
-def _size(header: Header) -> int:
-    size = header.get("size") or ""
-    return int(size) if size.isdecimal() and len(size) < 16 else 0
-
-
-def _no_progress(done: int, total: int) -> None:
-    """Nobody watches."""
-
-
-def _collect(subscription: Subscription) -> tuple[list[Patch], int]:
-    """All patches until Now, and the version that they lead to."""
-    patches: list[Patch] = []
-    for event in subscription:
-        match event:
-            case Patch():
-                patches.append(event)
-            case Now(version=version):
-                return patches, version
-            case End(status=205):
-                raise _HistoryGoneError
-            case End(status=status, text=text):
-                raise reply_error(status, text)
-    raise reply_error(503, "the subscription ended before it was complete")

@@ -42,7 +42,7 @@ def urls(folder: Folder) -> set[str]:
 
 def meanwhile(mdird: Mdird, monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
     """Do something once, after a sync has subscribed and before it applies."""
-    from mdirclient.sync import run
+    from mdirclient.sync import pull as run
 
     collect = run._collect
 
@@ -96,7 +96,7 @@ def test_a_counter_that_never_stands_still_is_an_error(
     mdird: Mdird, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After some attempts."""
-    from mdirclient.sync import run
+    from mdirclient.sync import pull as run
 
     put(mdird, 1)
     collect = run._collect

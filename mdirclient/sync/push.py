@@ -1,0 +1,365 @@
+"""From a local folder to the mdir: what the user did by hand.
+
+Crash: an upload is noted in the folder before it is sent, under the url that it will have. Cut
+anywhere, the next sync finds the note and goes on; nothing is sent twice under two urls.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import attrs
+
+from mdirclient import _fs
+from mdirclient.errors import (
+    ConflictReplyError,
+    DiskReserveError,
+    HeaderError,
+    StoreError,
+    check_mass_removal,
+)
+from mdirclient.folder import Entry, Folder, Outgoing, Status
+from mdirclient.folder.status import content_of
+from mdirclient.header import Header
+from mdirclient.interfaces import Mdird, Mstore
+from mdirclient.mail.part import MailFields, Part
+from mdirclient.mail.stored import StoredMessage
+from mdirclient.sync.plan import REPLACES, Here, Step, plan_push
+from mdirclient.sync.pull import Progress, no_progress
+from mdirclient.url import DEFAULT_BASE, PartURL, file_id
+
+#: Uploads that become entries together.
+_GROUP_FILES: Final = 200
+_GROUP_BYTES: Final = 64 << 20
+#: An edited file is no part of the mail any more.
+_OF_A_PART: Final = (
+    *("url", "anchor", "part", "parts", "section", "within", "size", "sha256"),
+    *("message-size", "message-sha256", "content-id", "kept-whole", "installed-by"),
+)
+#: How many ancestors an edited file names.
+_MAX_REPLACED: Final = 10
+
+
+@attrs.frozen
+class Skipped:
+    """A file that was not sent, and why."""
+
+    name: str
+    reason: str
+
+
+@attrs.frozen
+class Pushed:
+    """What went to the mdir, or with `dry_run` would go.
+
+    Attributes:
+        steps: that were done.
+        skipped: what was not sent.
+    """
+
+    steps: tuple[Step, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+
+def local_steps(folder: Folder, status: Status) -> list[Step]:
+    """What the user did in a folder, as steps."""
+    edited = {entry.url for entry in status.modified}
+    renamed = [attrs.evolve(found.entry, name=found.name) for found in status.renamed]
+    kept = [entry for entry in folder if entry.url not in edited]
+    return plan_push(
+        new=status.new,
+        kept=map(_here, [*kept, *renamed]),
+        edited=map(_here, status.modified),
+        missing=map(_here, status.missing),
+    )
+
+
+def check_deletions(folder: Folder, steps: Iterable[Step]) -> None:
+    """Stop where a disk that is not mounted looks like a user who deleted everything.
+
+    Raises:
+        MassRemovalError: more than half of the folder and more than 20 entries are missing.
+    """
+    missing = sum(step.action in ("delete", "move") for step in steps)
+    if missing:
+        check_mass_removal(os.fspath(folder.path), missing, missing + len(folder))
+
+
+class Push:
+    """Sends the steps of one folder.
+
+    Args:
+        folder: the local folder; it was pulled before.
+        mdird: where the folder of the mdir is.
+        name: path of that folder.
+        store: of the contents.
+        progress: called with (steps done, steps in all).
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        mdird: Mdird,
+        name: str,
+        store: Mstore,
+        progress: Progress | None = None,
+    ) -> None:
+        self._folder = folder
+        self._mdird = mdird
+        self._name = name
+        self._store = store
+        self._progress = progress or no_progress
+        self._outgoing = folder.outgoing()
+        self._skipped: list[Skipped] = []
+        self._version = folder.version
+
+    def run(self, steps: list[Step]) -> Pushed:
+        """Send; durable on return.
+
+        Raises:
+            PermanentReplyError: 403, one of the rights is missing.
+        """
+        done: list[Step] = []
+        self._forget_arrived()
+        sent = [step for step in steps if step.action in ("upload", "edit")]
+        for group in self._groups(sent):
+            done += self._send(group)
+            self._progress(len(done), len(steps))
+        for step in steps:
+            if step.action == "rename" and self._rename(step):
+                done.append(step)
+                self._progress(len(done), len(steps))
+        done += self._delete([step for step in steps if step.action == "delete"])
+        self._progress(len(done), len(steps))
+        self._forget_changed()
+        return Pushed(tuple(done), tuple(self._skipped))
+
+    # -- uploads
+
+    def _forget_arrived(self) -> None:
+        arrived = [url for url in self._outgoing if url in self._folder]
+        self._folder.forget_outgoing(arrived)
+        for url in arrived:
+            del self._outgoing[url]
+
+    def _forget_changed(self) -> None:
+        """Forget what was noted of files that have another content by now, or are gone.
+
+        It was not sent: what is in the mdir came with the pull before.
+        """
+        for url, outgoing in self._outgoing.items():
+            known = outgoing.header
+            try:
+                size, sha256 = content_of(os.path.join(self._folder.path, outgoing.name))
+            except OSError:
+                size, sha256 = -1, ""
+            if (known.get("size"), known.get("sha256")) != (str(size), sha256):
+                self._folder.forget_outgoing([url])
+
+    def _groups(self, steps: list[Step]) -> Iterator[list[tuple[Step, Header]]]:
+        """Contents that are in the store, with the headers that their entries will have."""
+        group: list[tuple[Step, Header]] = []
+        size = 0
+        for step in steps:
+            header = self._upload(step)
+            if header:
+                group.append((step, header))
+                size += int(header["size"])
+            if len(group) >= _GROUP_FILES or size >= _GROUP_BYTES:
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
+
+    def _upload(self, step: Step) -> Header | None:
+        """Store one content; None if that is not possible now."""
+        try:
+            size, sha256 = content_of(os.path.join(self._folder.path, step.name))
+            header = self._noted(step, size, sha256)
+            with _fs.open_file(os.path.join(self._folder.path, step.name)) as file:
+                stored = self._store.add_file(
+                    file,
+                    media_type=header.get("content-type") or "application/octet-stream",
+                    suggested_name=header.get("suggested-name"),
+                    message_id=PartURL.parse(header["url"]).message_id,
+                )
+        except HeaderError:
+            self._skip(step, "its name is no text that all systems know; rename it")
+            return None
+        except DiskReserveError:
+            raise
+        except (FileNotFoundError, StoreError, PermissionError) as error:
+            self._skip(step, str(error))
+            return None
+        if (stored.size, stored.sha256) != (size, sha256):
+            # It is being written; what was stored nobody names, and it goes.
+            self._folder.forget_outgoing([PartURL.parse(header["url"])])
+            self._skip(step, "it is changing; the next sync sends it")
+            return None
+        if str(stored.anchor) != header["url"]:
+            # The store has a base of its own, or something else under this id.
+            self._folder.forget_outgoing([PartURL.parse(header["url"])])
+            header = _with_url(header, stored.anchor)
+            self._folder.note_outgoing(Outgoing(step.name, header))
+        return header
+
+    def _noted(self, step: Step, size: int, sha256: str) -> Header:
+        """The header that an upload will have, noted before it begins."""
+        for outgoing in self._outgoing.values():
+            known = outgoing.header
+            is_same = (known.get("size"), known.get("sha256")) == (str(size), sha256)
+            replaced = known.get(REPLACES)
+            if is_same and outgoing.name == step.name and replaced == _text(step.url):
+                return known
+        base = getattr(self._store, "base", DEFAULT_BASE)
+        anchor = PartURL(base, file_id(os.urandom(16)), 1)
+        header = _new_header(anchor, step, size, sha256)
+        self._folder.note_outgoing(Outgoing(step.name, header))
+        return header
+
+    def _send(self, group: list[tuple[Step, Header]]) -> list[Step]:
+        with self._mdird.batch() as changes:
+            for step, header in group:
+                changes.put(self._name, header)
+                if step.url:
+                    changes.remove(self._name, _pattern(step))
+        with self._folder.batch() as batch:
+            for step, header in group:
+                batch.claim(header, step.name, instead_of=step.url)
+        urls = [PartURL.parse(header["url"]) for _, header in group]
+        self._folder.forget_outgoing(urls)
+        return [
+            attrs.evolve(step, url=url, header=header)
+            for url, (step, header) in zip(urls, group, strict=True)
+        ]
+
+    def _skip(self, step: Step, reason: str) -> None:
+        self._skipped.append(Skipped(step.name, reason))
+
+    # -- names and removals
+
+    def _rename(self, step: Step) -> bool:
+        """Suggest the name that the user gave a file; not if somebody else changed the entry."""
+        assert step.url
+        live = next(self._mdird.lookup(self._name, Header([("url", str(step.url))])), None)
+        if live != step.header:
+            return False  # the next sync sees what it is now
+        version = self._mdird.put(self._name, live)
+        if version > self._version:
+            return False
+        try:
+            header = live.replace("suggested-name", step.name)
+            self._mdird.set(self._name, header, base=version)
+        except HeaderError:
+            self._skip(step, "its name is no text that all systems know; rename it")
+            return False
+        except ConflictReplyError:
+            return False
+        with self._folder.batch() as batch:
+            batch.replace(header)
+        return True
+
+    def _delete(self, steps: list[Step]) -> list[Step]:
+        if steps:
+            with self._mdird.batch() as changes:
+                for step in steps:
+                    changes.remove(self._name, _pattern(step))
+            with self._folder.batch() as batch:
+                for step in steps:
+                    assert step.url
+                    batch.remove(step.url, keep_modified=True)
+        return steps
+
+
+def move(step: Step, source: tuple[Folder, str], target: tuple[Folder, str], mdird: Mdird) -> None:
+    """Move an entry to another folder, where its file is already; durable on return.
+
+    Args:
+        step: with the name of the file there.
+        source: the local folder that it left, and that of the mdir.
+        target: the same of the one that it came to.
+        mdird: where both are.
+
+    Raises:
+        PermanentReplyError: 403, one of the rights is missing.
+    """
+    assert step.url
+    header = step.header
+    target[0].note_outgoing(Outgoing(step.name, header))
+    with mdird.batch() as changes:
+        changes.put(target[1], header)
+        changes.remove(source[1], _pattern(step))
+    with target[0].batch() as batch:
+        batch.claim(header, step.name)
+    target[0].forget_outgoing([step.url])
+    with source[0].batch() as batch:
+        batch.remove(step.url, keep_modified=True)
+
+
+def _here(entry: Entry) -> Here:
+    return Here(entry.url, entry.header, entry.name)
+
+
+def _text(url: PartURL | None) -> str | None:
+    return None if url is None else str(url)
+
+
+def _pattern(step: Step) -> Header:
+    """What is removed: the entry, if its content is still what was here."""
+    names = ("url", "sha256", "type")
+    return Header([(name, step.header[name]) for name in names if name in step.header])
+
+
+def _new_header(anchor: PartURL, step: Step, size: int, sha256: str) -> Header:
+    """The header of a file that the user made, or changed.
+
+    Raises:
+        HeaderError: its name has bytes that are no text.
+    """
+    media_type = _media_type(step)
+    described = (("content-type", media_type),)
+    part = Part(1, "1", (), media_type, step.name, described, size, sha256)
+    stored = StoredMessage(anchor, (part,), MailFields((), (), anchor.message_id), size, sha256)
+    (header,) = stored.headers()
+    if step.url is None:
+        return header
+    before = [str(step.url), *step.header.get_all(REPLACES)][:_MAX_REPLACED]
+    own = {name for name, _ in header} | {*_OF_A_PART, REPLACES}
+    kept = [field for field in step.header if field[0] not in own]
+    named = header if is_named(step) else header.replace("suggested-name", *_suggested(step))
+    return Header([*named, *((REPLACES, url) for url in before), *kept])
+
+
+def is_named(step: Step) -> bool:
+    """Whether the user gave the file a name of their own."""
+    from mdirclient.sync.plan import is_renamed
+
+    assert step.url
+    return is_renamed(Here(step.url, step.header, step.name))
+
+
+def _suggested(step: Step) -> Iterable[str]:
+    """An edit of `report (2).pdf` is suggested what that was suggested."""
+    return [step.header["suggested-name"]] if "suggested-name" in step.header else [step.name]
+
+
+def _with_url(header: Header, anchor: PartURL) -> Header:
+    return header.replace("url", str(anchor)).replace("anchor", str(anchor))
+
+
+_guess: Callable[[str], tuple[str | None, str | None]] = mimetypes.MimeTypes(
+    filenames=()
+).guess_type
+
+
+def _media_type(step: Step) -> str:
+    if known := step.header.get("content-type"):
+        return known
+    # Without the system's files: the same on every system.
+    media_type, encoding = _guess(step.name)
+    if encoding:
+        return "application/gzip" if encoding == "gzip" else "application/octet-stream"
+    return media_type or "application/octet-stream"
