@@ -65,7 +65,7 @@ class Pull:
         store: of the contents.
         progress: called with (steps done, steps in all).
         conflict: a word for the names of files that a person changed, while somebody else changed
-            them in the mdir; empty: they go to `.lost+found`.
+            them in the mdir.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Pull:
         store: Mstore,
         *,
         progress: Progress | None,
-        conflict: str = "",
+        conflict: str,
     ) -> None:
         self._folder = folder
         self._mdird = mdird

@@ -94,7 +94,7 @@ def sync(
     folder.require()
     if not dry_run:
         both.settle_names()
-    pulled = both.pull(dry_run=dry_run, allow_mass_removal=allow_mass_removal, conflict=today())
+    pulled = both.pull(dry_run=dry_run, allow_mass_removal=allow_mass_removal)
     steps = local_steps(folder, folder.status(progress=progress))
     if not allow_mass_removal:
         check_deletions(folder, steps)
@@ -123,7 +123,7 @@ class Both:
         self.store = store
         self._progress = progress
 
-    def pull(self, *, dry_run: bool, allow_mass_removal: bool, conflict: str = "") -> Pulled:
+    def pull(self, *, dry_run: bool, allow_mass_removal: bool) -> Pulled:
         """From the mdir; begins again where others were faster."""
         for _ in range(_ATTEMPTS):
             attempt = Pull(
@@ -132,7 +132,7 @@ class Both:
                 self.name,
                 self.store,
                 progress=self._progress,
-                conflict=conflict,
+                conflict=_today(),
             )
             try:
                 return attempt.run(dry_run=dry_run, allow_mass_removal=allow_mass_removal)
@@ -155,7 +155,7 @@ class Both:
         pushed = Push(self.folder, self.mdird, self.name, self.store, self._progress).run(steps)
         if not pushed.steps:
             return report(pulled, pushed)
-        again = self.pull(dry_run=False, allow_mass_removal=False, conflict=today())
+        again = self.pull(dry_run=False, allow_mass_removal=False)
         return report(
             Pulled(
                 again.version,
@@ -167,7 +167,7 @@ class Both:
         )
 
 
-def today() -> str:
+def _today() -> str:
     """The word for a conflict."""
     return date.today().isoformat()  # noqa: DTZ011 - the user's own day
 
