@@ -242,6 +242,8 @@ class Changer:
         if known := self._tables.known_id(identifier):
             # A mount becomes its home when the first name is removed.
             self._rights.check(actor, known, "admin")
+            # What others file below may come into it: who puts it there must know the place.
+            self._rights.check(actor, number, "read")
         target = known or self._tables.make_id(identifier)
         if self._tables.is_inside(number, target):
             raise reply_error(409, f"a folder cannot be inside of itself: {name!r}")

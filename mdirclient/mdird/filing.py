@@ -6,7 +6,7 @@ installed them: who may change a folder could name another owner.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final, Protocol
@@ -26,7 +26,10 @@ from mdirclient.url import DEFAULT_BASE
 
 #: The type of an entry that says what is wrong with the rules of its folder.
 REPORT: Final = "report"
-_MAX_SCRIPTS: Final = 1000
+#: Bytes of scripts that are remembered compiled; each takes some eighty times that.
+_MAX_COMPILED: Final = 1 << 20
+#: Bytes of scripts that are compiled for one message.
+_MAX_COMPILED_AT_ONCE: Final = 256 << 10
 _MAX_REASON: Final = 1000
 
 
@@ -67,6 +70,7 @@ class Filing:
         self._clock = clock
         # A content never changes.
         self._scripts: dict[str, Script | ScriptError] = {}
+        self._size = 0
 
     def file(self, number: int, header: Header, change: Change) -> None:
         """Put an entry where the rules of a folder, and of those they lead to, want it.
@@ -74,7 +78,8 @@ class Filing:
         What is wrong with rules is noted beside them, once for each line of a script.
         """
         now = datetime.fromtimestamp(self._clock(), UTC)
-        ruled = cascade(self, _Place(number), Item(header), now=now)
+        places = _Places(self, self._tables, self._rights)
+        ruled = cascade(places, _Place(number), Item(header), now=now)
         for filed in ruled.filed:
             folder = filed.place.number
             for name in filed.place.missing:
@@ -83,18 +88,20 @@ class Filing:
         for report in ruled.reports:
             change.put(report.place.number, self._noted(report, header))
 
-    # -- what the cascade asks
+    def script(self, url: str) -> tuple[Script, int]:
+        """The rules with a url, and the bytes that had to be compiled for it.
 
-    def rules(self, place: _Place) -> Script | None:
-        """See `Places.rules`."""
-        entry = None if place.missing else self._tables.newest(place.number, STRIBUTION)
-        if not entry:
-            return None
-        url = entry["url"]
+        Raises:
+            ScriptError: they cannot be used.
+        """
+        cost = 0
         if url not in self._scripts:
-            if len(self._scripts) >= _MAX_SCRIPTS:
-                self._scripts.clear()
             content = self._content(url)
+            cost = len(content)
+            self._size += cost
+            if self._size > _MAX_COMPILED:
+                self._scripts.clear()
+                self._size = cost
             try:
                 self._scripts[url] = compile_script(content)
             except ScriptError as error:
@@ -102,50 +109,7 @@ class Filing:
         found = self._scripts[url]
         if isinstance(found, ScriptError):
             raise found.with_traceback(None)
-        return found
-
-    def find(self, place: _Place, target: Target) -> _Place:
-        """See `Places.find`."""
-        found = self._walk(place, target)
-        if found.missing and self._depth(found.number) + len(found.missing) > MAX_DEPTH:
-            raise ScriptError(f"a folder would be more than {MAX_DEPTH} levels deep")
-        for actor in self._actors(place.number):
-            if "write" not in self._rights.of(actor, found.number):
-                path = "/" * target.is_absolute + "/".join(target.names)
-                raise ScriptError(f"{actor.name} may not file into {path[:200]!r}")
-        return found
-
-    def exists(self, place: _Place, target: Target) -> bool:
-        """See `Places.exists`."""
-        found = self._walk(place, target)
-        return not found.missing and all(
-            "read" in self._rights.of(actor, found.number) for actor in self._actors(place.number)
-        )
-
-    def _walk(self, place: _Place, target: Target) -> _Place:
-        number = ROOT if target.is_absolute else place.number
-        for depth, name in enumerate(target.names):
-            row = self._tables.directory(number, name)
-            if not row:
-                return _Place(number, target.names[depth:])
-            number = row[1]
-        return _Place(number)
-
-    def _depth(self, number: int) -> int:
-        depth = 0
-        above = self._tables.parent(number)
-        while above is not None:
-            depth += 1
-            above = self._tables.parent(above)
-        return depth
-
-    def _actors(self, number: int) -> Iterator[Actor]:
-        """Whose rights the rules of a folder need, all of them."""
-        entry = self._tables.newest(number, STRIBUTION)
-        installed_by = entry.get(INSTALLED_BY) if entry else None
-        for name in {self._rights.owner(number), installed_by}:
-            if name is not None:
-                yield Actor(name)
+        return found, cost
 
     def _content(self, url: str) -> bytes:
         try:
@@ -171,3 +135,74 @@ class Filing:
                 ("message", header["url"]),
             ]
         )
+
+
+class _Places:
+    """The folders, as the rules of one message see them. What was looked up is remembered."""
+
+    def __init__(self, filing: Filing, tables: Tables, rights: Rights) -> None:
+        self._filing = filing
+        self._tables = tables
+        self._rights = rights
+        self._compiled = 0
+        self._actors: dict[int, tuple[Actor, ...]] = {}
+        self._folders: dict[tuple[int, str], int] = {}
+
+    def rules(self, place: _Place) -> Script | None:
+        """See `Places.rules`."""
+        entry = None if place.missing else self._tables.newest(place.number, STRIBUTION)
+        if not entry:
+            return None
+        if self._compiled > _MAX_COMPILED_AT_ONCE:
+            raise ScriptError("the rules on the way are too long together")
+        script, cost = self._filing.script(entry["url"])
+        self._compiled += cost
+        return script
+
+    def find(self, place: _Place, target: Target) -> _Place:
+        """See `Places.find`."""
+        found = self._walk(place, target)
+        if found.missing and self._depth(found.number) + len(found.missing) > MAX_DEPTH:
+            raise ScriptError(f"a folder would be more than {MAX_DEPTH} levels deep")
+        for actor in self._actors_of(place.number):
+            if "write" not in self._rights.of(actor, found.number):
+                path = "/" * target.is_absolute + "/".join(target.names)
+                raise ScriptError(f"{actor.name} may not file into {path[:200]!r}")
+        return found
+
+    def exists(self, place: _Place, target: Target) -> bool:
+        """See `Places.exists`."""
+        found = self._walk(place, target)
+        return not found.missing and all(
+            "read" in self._rights.of(actor, found.number)
+            for actor in self._actors_of(place.number)
+        )
+
+    def _walk(self, place: _Place, target: Target) -> _Place:
+        number = ROOT if target.is_absolute else place.number
+        for depth, name in enumerate(target.names):
+            key = (number, name)
+            if key not in self._folders:
+                row = self._tables.directory(number, name)
+                self._folders[key] = row[1] if row else 0
+            if not self._folders[key]:
+                return _Place(number, target.names[depth:])
+            number = self._folders[key]
+        return _Place(number)
+
+    def _depth(self, number: int) -> int:
+        depth = 0
+        above = self._tables.parent(number)
+        while above is not None:
+            depth += 1
+            above = self._tables.parent(above)
+        return depth
+
+    def _actors_of(self, number: int) -> tuple[Actor, ...]:
+        """Whose rights the rules of a folder need, all of them."""
+        if number not in self._actors:
+            entry = self._tables.newest(number, STRIBUTION)
+            installed_by = entry.get(INSTALLED_BY) if entry else None
+            names = {self._rights.owner(number), installed_by}
+            self._actors[number] = tuple(Actor(name) for name in names if name is not None)
+        return self._actors[number]

@@ -13,7 +13,7 @@ from mdirclient.interfaces import Mdird
 from mdirclient.mdird.filing import REPORT
 from mdirclient.mdird.rights import STRIBUTION
 from mdirclient.mdird.tree import folder_id
-from mdirclient.naming import split_path
+from mdirclient.naming import MAX_DEPTH, split_path
 from mdirclient.stribution import Item, Ruled, Script, Target, cascade, compile_script
 from mdirclient.stribution.grammar import MAX_BYTES
 
@@ -106,7 +106,8 @@ def try_rules(
 ) -> Trial:
     """Where the rules of a folder would file a message, and why. Changes nothing.
 
-    Folders that may not be read here are taken to have no rules.
+    Folders that may not be read here are taken to have no rules, and rights are not looked at: a
+    place where the owner of the rules may not file keeps the message in their folder instead.
 
     Args:
         mdird: where the folders are.
@@ -157,21 +158,26 @@ class _Places:
     def find(self, place: _Place, target: Target) -> _Place:
         """See `Places.find`."""
         path = target.names if target.is_absolute else (*place.path, *target.names)
-        if path not in self._found:
-            self._found[path] = _Place(path, self._identity(path) or f"new {'/'.join(path)}")
-        return self._found[path]
+        if len(path) > MAX_DEPTH:
+            raise ScriptError(f"a folder would be more than {MAX_DEPTH} levels deep")
+        return self._place(path)
 
     def exists(self, place: _Place, target: Target) -> bool:
         """See `Places.exists`."""
-        return not self.find(place, target).identity.startswith("new ")
+        return " " not in self.find(place, target).identity
 
-    def _identity(self, path: tuple[str, ...]) -> str | None:
-        try:
-            return folder_id(self._mdird, "/".join(path))
-        except NotFoundReplyError:
-            return None
-        except PermanentReplyError:
-            return f"hidden {'/'.join(path)}"
+    def _place(self, path: tuple[str, ...]) -> _Place:
+        """The folder of a path; one that is missing is known by the one above and its name."""
+        if path not in self._found:
+            name = "/".join(path)
+            try:
+                identity = folder_id(self._mdird, name)
+            except NotFoundReplyError:
+                identity = f"{self._place(path[:-1]).identity} / {path[-1]}"
+            except PermanentReplyError:
+                identity = f"hidden {name}"
+            self._found[path] = _Place(path, identity)
+        return self._found[path]
 
     def _read(self, place: _Place) -> Script | None:
         if " " in place.identity:

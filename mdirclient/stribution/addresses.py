@@ -18,6 +18,9 @@ _TOKEN = re.compile(
 )
 _IN_COMMENT = re.compile(r"\\.|[()]", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_DOT_ATOM = re.compile(r'[^\s()<>@,;:\\".\[\]]+(?:\.[^\s()<>@,;:\\".\[\]]+)*+')
+_TO_QUOTE = re.compile(r'(["\\])')
+_QUOTED: Final = r"\\\1"
 #: What is between a local part and its detail (docs: reference/rules).
 DELIMITER: Final = "+"
 
@@ -97,14 +100,16 @@ def _after_comment(value: str, place: int) -> int:
 
 def _address(tokens: list[tuple[str, str]]) -> Address | None:
     """What the tokens of an address come to; None if they are none."""
-    whole = "".join(text for _, text in tokens)
     ats = [n for n, (kind, text) in enumerate(tokens) if kind == "word" and "@" in text]
     if len(ats) != 1 or tokens[ats[0]][1].count("@") != 1:
         return None
     before, _, after = tokens[ats[0]][1].partition("@")
     local = "".join(_unquoted(*token) for token in tokens[: ats[0]]) + before
     domain = after + "".join(text for _, text in tokens[ats[0] + 1 :])
-    return Address(whole, local, domain) if local and domain else None
+    if not (local and domain):
+        return None
+    shown = local if _DOT_ATOM.fullmatch(local) else f'"{_TO_QUOTE.sub(_QUOTED, local)}"'
+    return Address(f"{shown}@{domain}", local, domain)
 
 
 def _unquoted(kind: str, text: str) -> str:

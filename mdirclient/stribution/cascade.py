@@ -8,12 +8,22 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
 
-from mdirclient.errors import ScriptError
+from mdirclient.errors import MdirError, ScriptError
 from mdirclient.stribution.item import Item
 from mdirclient.stribution.script import MAX_WORK, Action, Script, Target
 
 #: Folders that one message comes through at most.
 MAX_PLACES: Final = 100
+
+#: What a defect of ours raises; it must not keep a message from being delivered.
+_DEFECTS: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 Place = TypeVar("Place", bound=Hashable)
 
@@ -112,7 +122,7 @@ class _Cascade(Generic[Place]):
         """Bring the message to a folder."""
         self._seen.add(place)
         try:
-            script = self._places.rules(place) if len(self._seen) <= MAX_PLACES else None
+            script = self._places.rules(place)
             if not script:
                 self._keep(place, because)
                 return
@@ -123,11 +133,19 @@ class _Cascade(Generic[Place]):
                 work=self._work,
             )
         except ScriptError as error:
-            self._report(place, error.line, error.reason)
-            self._keep(place, (*because, "its rules have an error"))
+            self._fail(place, because, error.line, error.reason)
+            return
+        except _DEFECTS as error:
+            if isinstance(error, MdirError):
+                raise
+            self._fail(place, because, None, f"a defect of ours: {error!r}")
             return
         for action in actions:
             self._act(place, action, way, because)
+
+    def _fail(self, place: Place, because: tuple[str, ...], line: int | None, reason: str) -> None:
+        self._report(place, line, reason)
+        self._keep(place, (*because, "its rules have an error"))
 
     def _act(
         self, place: Place, action: Action, way: tuple[Place, ...], because: tuple[str, ...]
@@ -150,6 +168,10 @@ class _Cascade(Generic[Place]):
             self._report(place, None, "it files back to where the message came from")
             self._keep(place, (*because, "which is where it came from"))
         elif target not in self._seen:
+            if len(self._seen) >= MAX_PLACES:
+                self._report(place, None, f"a message goes through more than {MAX_PLACES} folders")
+                self._keep(place, (*because, "which would be too many folders"))
+                return
             self.visit(target, way, because)
 
     def _keep(self, place: Place, because: tuple[str, ...]) -> None:

@@ -22,8 +22,12 @@ from mdirclient.stribution.words import CAPABILITIES, COMMANDS, Call, call_of
 #: RFC 5228 §5.1: fields that hold addresses.
 _ADDRESS_FIELDS: Final = frozenset(
     "from to cc bcc sender reply-to resent-from resent-to resent-cc resent-bcc resent-sender "
-    "resent-reply-to delivered-to x-original-to errors-to mail-followup-to return-path".split()
+    "resent-reply-to delivered-to x-original-to errors-to mail-followup-to return-path "
+    "mail-reply-to apparently-to abuse-reports-to x-complaints-to x-beenthere".split()
 )
+#: What it costs to hold a value, and to look for a folder or a date, in characters.
+_VALUE: Final = 16
+_LOOK_UP: Final = 200
 _ENVELOPE: Final = {"from": "envelope-from", "to": "envelope-to"}
 
 Test = Callable[[Run], bool]
@@ -177,7 +181,16 @@ class _Compiler:
 
     def _mailboxexists(self, call: Call) -> Test:
         names = self._texts(call, call.values[0])
-        return lambda run: all(run.exists(run.target(name)) for name in names)
+
+        def test(run: Run) -> bool:
+            for name in names:
+                target = run.target(name)
+                run.spend(_LOOK_UP * len(target.names))
+                if not run.exists(target):
+                    return False
+            return True
+
+        return test
 
     def _size(self, call: Call) -> Test:
         if "limit" not in call.tags:
@@ -216,10 +229,7 @@ class _Compiler:
 
         def test(run: Run) -> bool:
             found = [
-                address
-                for name in names
-                if (field := run.expand(name).lower()) in known
-                for address in addresses(run, field)
+                address for name in names for address in addresses(run, run.expand(name).lower())
             ]
             parts = [address.part("all" if is_counted else part) for address in found]
             return match(run, [text for text in parts if text is not None])
@@ -227,7 +237,7 @@ class _Compiler:
         return test
 
     def _string(self, call: Call) -> Test:
-        texts = self._texts(call, call.values[0])
+        texts = tuple(self._text(call, string) for string in call.values[0])
         match = self._match(call, call.values[1])
         is_counted = call.tag("match") == "count"
 
@@ -253,7 +263,10 @@ class _Compiler:
         match = self._match(call, keys)
 
         def test(run: Run) -> bool:
-            found = [run.now] if is_now else map(parse_date, _values(run, names))
+            # Of several fields of a name the first one counts: of `received` that is the last.
+            values = [] if is_now else _values(run, names)[:1]
+            run.spend(_LOOK_UP * len(values))
+            found = [run.now] if is_now else map(parse_date, values)
             moments = [
                 moment if name == "originalzone" else in_zone(moment, wanted)
                 for moment in found
@@ -274,7 +287,7 @@ class _Compiler:
         )
 
     def _texts(self, call: Call, strings: Iterable[str]) -> tuple[Text, ...]:
-        return tuple(self._text(call, string) for string in strings)
+        return tuple(self._text(call, string) for string in dict.fromkeys(strings))
 
     def _match(self, call: Call, strings: Sequence[str]) -> Match:
         comparator = call.tags.get("comparator", ("", None))[1]
@@ -328,15 +341,25 @@ def _stop(_: Run) -> bool:
 
 
 def _values(run: Run, names: Iterable[Text]) -> list[str]:
-    return [value for name in names for value in run.item.values(run.expand(name).lower())]
+    found: list[str] = []
+    for name in names:
+        values = run.item.values(run.expand(name).lower())
+        run.spend(_VALUE * len(values) + 1)
+        found += values
+    return found
 
 
 def _addresses(run: Run, name: str) -> Iterable[Address]:
-    return run.item.addresses(name)
+    found = run.item.addresses(name)
+    run.spend(_VALUE * len(found) + 1)
+    return found
 
 
 def _paths(run: Run, name: str) -> Iterable[Address]:
     """The addresses of the envelope. RFC 5228 §5.4: all parts of a null path are empty."""
+    if name not in _ENVELOPE:
+        return ()
     found = run.item.addresses(_ENVELOPE[name])
+    run.spend(_VALUE * len(found) + 1)
     is_null = any(value in ("", "<>") for value in run.item.values(_ENVELOPE[name]))
     return (Address("", "", ""),) if is_null else found

@@ -13,7 +13,7 @@ import attrs
 from mdirclient.errors import ScriptError
 
 #: A script that is larger is not read.
-MAX_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 128 << 10
 #: Blocks and tests within each other.
 MAX_NESTED: Final = 32
 _MAX_NUMBER: Final = (1 << 64) - 1
@@ -23,7 +23,7 @@ _SHOWN: Final = 120
 _TOKEN = re.compile(
     r"""
     (?P<blank> [ \t\r\n]+ | \#[^\n]* | /\*(?s:.*?)\*/ )
-  | (?P<multiline> text: [ \t]* (?:\#[^\n]*)? \r?\n )
+  | (?P<multiline> (?i:text:) [ \t]* (?:\#[^\n]*)? \r?\n )
   | (?P<string> "(?:[^"\\]|\\(?s:.))*+" )
   | (?P<number> [0-9]+ (?P<quantifier> [KMGkmg]? ) (?![A-Za-z0-9_]) )
   | (?P<tag> :[A-Za-z_][A-Za-z0-9_]* )
@@ -136,7 +136,7 @@ def _unreadable(text: str, position: int) -> str:
         return "a string is not closed"
     if text.startswith("/*", position):
         return "a comment is not closed"
-    return f"{text[position : position + 20].split(maxsplit=1)[0]!a} is nothing that Sieve knows"
+    return f"{char!a} is nothing that Sieve knows"
 
 
 def _multiline(text: str, start: int, line: int) -> tuple[str, int]:

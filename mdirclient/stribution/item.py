@@ -8,6 +8,10 @@ from typing import Final
 from mdirclient.header import OWN_FIELDS, Header
 from mdirclient.stribution.addresses import Address, addresses_in
 
+#: What the receiver says: a stranger's field of the same name is never meant.
+_TRUSTED: Final = frozenset(
+    "envelope-from envelope-to client-address client-name helo authentication-results".split()
+)
 _SIZES: Final = ("message-size", "size")
 
 
@@ -23,11 +27,18 @@ class Item:
         self._values: dict[str, list[str]] = {}
         self._addresses: dict[str, tuple[Address, ...]] = {}
         for name, value in header:
-            self._values.setdefault(name, []).append(value.strip(" \t\r\n"))
+            self._values.setdefault(name, []).append(
+                # A folded line may begin with a tab; who reads it sees a blank.
+                value.strip(" \t\r\n").replace("\t", " ")
+            )
 
     def values(self, name: str) -> list[str]:
         """All values of a field, given in lower case."""
-        if name in OWN_FIELDS and (copied := self._values.get(f"mail-{name}")):
+        if (
+            name in OWN_FIELDS
+            and name not in _TRUSTED
+            and (copied := self._values.get(f"mail-{name}"))
+        ):
             return copied
         return self._values.get(name, [])
 

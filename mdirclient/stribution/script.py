@@ -19,8 +19,10 @@ from mdirclient.stribution.variables import Text
 
 #: What one message may cost: about as many characters are compared at the most.
 MAX_WORK: Final = 20_000_000
-#: A string that variables make longer is an error.
+#: A string that variables make longer is cut.
 _MAX_EXPANDED: Final = 1 << 16
+#: Places that one script may want a message in.
+_MAX_ACTIONS: Final = 32
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/]")
 
 
@@ -97,7 +99,7 @@ class Run:
     def target(self, text: Text) -> Target:
         """The folder that a string names: a variable's value is within one name."""
         pieces = text.expanded(self.values)
-        self._joined(pieces)
+        self.spend(len(pieces) + sum(len(piece) for piece, _ in pieces))
         is_absolute = not pieces[0][1] and pieces[0][0].startswith("/")
         # What a variable holds is joined to the name that it stands in.
         names = [""]
@@ -121,6 +123,8 @@ class Run:
 
     def act(self, target: Target, line: int, source: str, *, is_copy: bool = False) -> None:
         """Want the message somewhere; each place counts once."""
+        if len(self.actions) >= _MAX_ACTIONS and target not in self.actions:
+            raise ScriptError(f"a message goes to more than {_MAX_ACTIONS} folders", line)
         self.actions.setdefault(
             target, Action(target, (*self.because, f"line {line}: {source}"), line)
         )
@@ -131,10 +135,9 @@ class Run:
         size = 0
         found = []
         for piece, _ in pieces:
-            size += len(piece)
-            if size > _MAX_EXPANDED:
-                raise ScriptError(f"a string has more than {_MAX_EXPANDED} characters")
-            found.append(piece)
+            # Who writes the message must not be able to stop the rules with a long field.
+            found.append(piece[: _MAX_EXPANDED - size])
+            size += len(found[-1])
         self.spend(size)
         return "".join(found)
 

@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from mdirclient.errors import ScriptError
-from mdirclient.stribution.matching import fold_ascii
+from mdirclient.stribution.matching import lower_ascii, upper_ascii
 
 #: Characters that a variable holds at most; RFC 5229 §6 asks for 4,000.
 MAX_VALUE: Final = 4096
@@ -117,20 +117,12 @@ def _decoded(match: re.Match[str], line: int) -> str:
     return "".join(chars)
 
 
-def _upper(text: str) -> str:
-    return text.upper() if text.isascii() else "".join(map(_upper_char, text))
-
-
-def _upper_char(char: str) -> str:
-    return char.upper() if char.isascii() else char
-
-
 #: RFC 5229 §4.1: modifiers of `set`, with their precedence; of each only one.
 MODIFIERS: Final[dict[str, tuple[int, Callable[[str], str]]]] = {
-    "lower": (40, fold_ascii),
-    "upper": (40, _upper),
-    "lowerfirst": (30, lambda text: fold_ascii(text[:1]) + text[1:]),
-    "upperfirst": (30, lambda text: _upper(text[:1]) + text[1:]),
+    "lower": (40, lower_ascii),
+    "upper": (40, upper_ascii),
+    "lowerfirst": (30, lambda text: lower_ascii(text[:1]) + text[1:]),
+    "upperfirst": (30, lambda text: upper_ascii(text[:1]) + text[1:]),
     "quotewildcard": (20, lambda text: _WILD.sub(r"\\\1", text)),
     "length": (10, lambda text: str(len(text))),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mdirclient import Folder, Header, Mdird, connect, make_folder, sync
+from mdirclient import Folder, Header, Mdird, connect, folder_id, make_folder, sync
 from mdirclient.cli import exits
 from mdirclient.cli.mdir import main
 from mdirclient.errors import PermanentReplyError
@@ -138,6 +138,25 @@ def test_a_loop_of_folders_ends(root: Mdird) -> None:
     assert [note(1)["url"]] == urls(root, "Home/anna/In")
     (report,) = read_reports(root, "Home/anna/In")
     assert "back to where" in report["reason"]
+
+
+def test_no_mount_diverts_what_rules_file(served: Served, root: Mdird) -> None:
+    """Who may write into a folder, and not read it, puts no folder of theirs there."""
+    set_rights(root, "Home/jo", owner="jo", rights=("write anna",))
+    set_rights(root, "Home/anna", owner="anna", rights=("write jo",))
+    with connect(served.tls("anna", renew_token(root, "Users", "anna"))) as anna:
+        mount = Header([("type", "dir"), ("name", "Private"), ("id", folder_id(root, "Home/anna"))])
+        with pytest.raises(PermanentReplyError):
+            anna.put("Home/jo", mount)
+
+
+def test_a_script_that_is_no_sieve_keeps(root: Mdird) -> None:
+    """Whatever bytes it has."""
+    for number, script in enumerate((b"keep;\x0c", b"\xff", "\xa0".encode(), b"x" * 200_000)):
+        stored = root.store.add_file(script, media_type="application/sieve")
+        root.put("Home/jo/In", Header([*stored.headers()[0], ("type", "stribution")]))
+        root.classify("Home/jo/In", note(number))
+        assert note(number)["url"] in urls(root, "Home/jo/In")
 
 
 def test_parts_go_together(root: Mdird) -> None:

@@ -95,7 +95,21 @@ def test_because_goes_all_the_way() -> None:
 def test_a_very_long_way_ends() -> None:
     """After so many folders a message stays where it is."""
     scripts = {f"a{n}": f'fileinto "/a{n + 1}";' for n in range(1000)}
-    assert [f"a{MAX_PLACES}"] == [filed.place for filed in ruled(scripts, "a0").filed]
+    found = ruled(scripts, "a0")
+    assert [f"a{MAX_PLACES - 1}"] == [filed.place for filed in found.filed]
+    assert ["a message goes through more than 100 folders"] == [r.reason for r in found.reports]
+
+
+def test_a_defect_of_ours_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message must be delivered, whatever rules do."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise IndexError("oops")
+
+    monkeypatch.setattr(Script, "evaluate", broken)
+    found = ruled({"in": "keep;"})
+    assert ["in"] == [filed.place for filed in found.filed]
+    assert "oops" in found.reports[0].reason
 
 
 def test_a_very_wide_way_ends() -> None:

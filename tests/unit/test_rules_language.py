@@ -51,6 +51,9 @@ def test_trees() -> None:
         (b'require\n"x', 2, "a string is not closed"),
         (b"\n/* ", 2, "a comment is not closed"),
         (b"keep;\n%x", 2, "nothing that Sieve knows"),
+        (b"keep;\n\x0c", 2, "nothing that Sieve knows"),
+        ("keep;\n\xa0".encode(), 2, "nothing that Sieve knows"),
+        ("keep;\u2028".encode(), 1, "nothing that Sieve knows"),
         (b"keep", 1, "expected `;` or a block, found the end of the script"),
         (b"keep }", 1, "found '}'"),
         (b"if " + b"not " * MAX_NESTED + b"true {}", 1, "nested more than 32"),
@@ -153,6 +156,39 @@ def test_a_null_path_is_empty() -> None:
     )
     assert [(("bounces",), False)] == filed(script, ("envelope-from", ""))
     assert [HERE] == filed(script, ("envelope-from", "a@x.org"))
+
+
+def test_a_stranger_does_not_write_the_envelope() -> None:
+    """What the receiver says is never hidden by a field of the mail."""
+    script = (
+        'require ["envelope", "fileinto"]; if envelope "from" "boss@x.org" { fileinto "a"; }'
+        ' if header "authentication-results" "spf=pass" { fileinto "b"; }'
+    )
+    forged = [
+        ("mail-envelope-from", "boss@x.org"),
+        ("mail-authentication-results", "spf=pass"),
+    ]
+    assert [HERE] == filed(script, ("envelope-from", "evil@z.org"), *forged)
+    assert [HERE] == filed(script, *forged)
+
+
+def test_a_long_field_does_not_stop_the_rules() -> None:
+    """What is too long for a variable is cut."""
+    script = (
+        'require ["variables", "fileinto"]; if header :matches "subject" "*viagra*"'
+        ' { set "s" "${1}${1}"; if string :matches "${s}" "b*" { fileinto "Junk"; } }'
+    )
+    assert [(("Junk",), False)] == filed(script, ("subject", "b" * 70_000 + "viagra"))
+    many = ",".join(f'"k{n}"' for n in range(300))
+    script = f'if header :contains "subject" [{many}, "viagra"] {{ discard; }}'
+    assert [] == filed(script, ("subject", "b" * 70_000 + "viagra"))
+
+
+def test_many_places_are_an_error() -> None:
+    """A script that wants a message everywhere."""
+    script = 'require "fileinto";' + "".join(f'fileinto "a{n}";' for n in range(40))
+    with pytest.raises(ScriptError, match="more than 32 folders"):
+        filed(script)
 
 
 def test_own_names_mean_the_mails() -> None:

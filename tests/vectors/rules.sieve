@@ -124,7 +124,7 @@ if header :count "eq" :comparator "i;ascii-numeric" ["x-tag", "x-absent"] "0" { 
 #### header count as text
 require ["fileinto", "relational"]; if header :count "ge" "x-tag" ["5", "2"] { fileinto "a"; }
 #### header value
-require ["fileinto", "relational"]; if header :value "lt" "subject" "m" { fileinto "first half"; } if header :value "ge" "subject" "M" { fileinto "second half"; }
+require ["fileinto", "relational"]; if header :value "lt" "from" "c" { fileinto "first half"; } if header :value "ge" "from" "C" { fileinto "second half"; }
 #### header value numeric
 require ["fileinto", "relational", "comparator-i;ascii-numeric"];
 if header :value "gt" :comparator "i;ascii-numeric" "x-score" "9" { fileinto "high"; }
@@ -222,6 +222,17 @@ first
 ..second
 .
 ; if string :matches "${a}" "first*.second*" { fileinto "a"; }
+#### multi-line string in capitals
+require ["fileinto", "variables"]; set "a" TEXT:
+x
+.
+; if string :contains "${a}" "x" { fileinto "a"; }
+#### address with quotes
+require ["fileinto"]; if address :all "from" ["emil e@x.org", "\"emil e\"@x.org"] { fileinto "a"; }
+#### date of the first of several
+require ["fileinto", "date", "relational"]; if date :count "eq" :originalzone "received" "year" "1" { fileinto "one"; }
+#### a field folded with a tab
+require "fileinto"; if header :contains "to" "x.org, dev" { fileinto "a"; }
 #### case of words
 REQUIRE "fileinto"; IF HEADER :CONTAINS "Subject" "report" { FILEINTO "a"; } Else { Keep; }
 #### comparators required
