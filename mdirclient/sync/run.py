@@ -150,10 +150,10 @@ class Both:
                 for one in renamed
             )
 
-    def push(self, pulled: Pulled, steps: list[Step]) -> SyncReport:
-        """To the mdir, and what comes back of it."""
+    def push(self, pulled: Pulled, steps: list[Step], *, is_changed: bool = False) -> SyncReport:
+        """To the mdir, and what comes back of it, if something went or `is_changed`."""
         pushed = Push(self.folder, self.mdird, self.name, self.store, self._progress).run(steps)
-        if not pushed.steps:
+        if not pushed.steps and not is_changed:
             return report(pulled, pushed)
         again = self.pull(dry_run=False, allow_mass_removal=False)
         return report(
