@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mdirclient.mdird.tree import folder_id, make_folder
     from mdirclient.naming import safe_name
     from mdirclient.patch import End, Now, Patch
-    from mdirclient.sync import SyncReport, sync
+    from mdirclient.sync import SyncReport, TreeReport, sync, sync_tree
     from mdirclient.url import PartURL
 
 _HOMES = {
@@ -71,6 +71,7 @@ _HOMES = {
     "StoredMessage": "mail.stored",
     "Subscription": "interfaces",
     "SyncReport": "sync",
+    "TreeReport": "sync",
     "compose": "mail.compose",
     "connect": "connect",
     "aio": "",
@@ -80,6 +81,7 @@ _HOMES = {
     "open_store": "connect",
     "safe_name": "naming",
     "sync": "sync",
+    "sync_tree": "sync",
     "take_apart": "mail.memory",
 }
 
@@ -109,6 +111,7 @@ __all__ = [
     "StoredMessage",
     "Subscription",
     "SyncReport",
+    "TreeReport",
     "aio",
     "compose",
     "connect",
@@ -118,6 +121,7 @@ __all__ = [
     "open_store",
     "safe_name",
     "sync",
+    "sync_tree",
     "take_apart",
 ]
 

@@ -34,14 +34,16 @@ def _object(header: Header) -> dict[str, object]:
 
 def step_line(step: Step) -> str:
     """For `mdir sync --dry-run`."""
-    name = step.header.get("suggested-name") or ""
-    return f"{step.action:<7} {shown(str(step.url))} {shown(name)}".rstrip()
+    name = step.name or step.header.get("suggested-name") or ""
+    words = [f"{step.action:<7}", *([shown(str(step.url))] if step.url else []), shown(name)]
+    return " ".join(words).rstrip()
 
 
 def report_line(report: SyncReport, *, dry_run: bool) -> str:
     """For `mdir sync`."""
     counts = f"{report.fetched} fetched, {report.updated} updated, {report.removed} removed"
-    waiting = f", {report.pending} pending" if report.pending else ""
+    waiting = f", {report.pushed} pushed" if report.pushed else ""
+    waiting += f", {report.pending} pending" if report.pending else ""
     return f"version {report.version}: {counts}{waiting}{' (dry run)' * dry_run}"
 
 
@@ -53,8 +55,15 @@ def report_object(report: SyncReport) -> dict[str, object]:
         "updated": report.updated,
         "removed": report.removed,
         "pending": report.pending,
-        "steps": [{"action": step.action, "url": str(step.url)} for step in report.steps],
+        "pushed": report.pushed,
+        "steps": [_step_object(step) for step in report.steps],
+        "skipped": [{"name": one.name, "reason": one.reason} for one in report.skipped],
     }
+
+
+def _step_object(step: Step) -> dict[str, object]:
+    url = None if step.url is None else str(step.url)
+    return {"action": step.action, "url": url, **({"name": step.name} if step.name else {})}
 
 
 def status_lines(status: Status) -> Iterator[str]:

@@ -90,6 +90,8 @@ MIGRATIONS: Final = (
     );
     """
     + ";".join(INDEXES.values()),
+    # The stamps with which no entry had a name of the user's own.
+    "ALTER TABLE state ADD COLUMN named TEXT NOT NULL DEFAULT ''",
 )
 
 

@@ -38,6 +38,7 @@ from mdirclient.folder.watch import Change, changes
 from mdirclient.folder.writer import Writer
 from mdirclient.header import MAX_BYTES, Header
 from mdirclient.interfaces import URL, Content
+from mdirclient.naming import is_form_of, wanted_name
 from mdirclient.url import PartURL
 
 if TYPE_CHECKING:
@@ -334,6 +335,12 @@ class Folder:
             for name, header in found
         )
 
+    def renamed(self) -> tuple[Entry, ...]:
+        """Entries that have a name of the user's own, not one made of `suggested-name`."""
+        with self._guard():
+            found = self._index.renamed(_has_own_name) if self._is_there() else []
+        return tuple(map(self._entry, found))
+
     # -- on the way to mdird
 
     def outgoing(self) -> dict[PartURL, Outgoing]:
@@ -473,3 +480,7 @@ class Folder:
 
     def _entry(self, item: Item) -> Entry:
         return Entry(item.url, item.name, self.path / item.name, item.header)
+
+
+def _has_own_name(item: Item) -> bool:
+    return not is_form_of(item.name, wanted_name(item.header, item.url.segment, item.url.part))

@@ -176,6 +176,39 @@ class Index:
                 # Race: it was renamed since. What was edited or removed is in the next listing.
                 yield item
 
+    def suspects(self) -> Iterator[Item | None]:
+        """Entries whose file may not be what the header says; None for each of the others.
+
+        Headers are read only of those.
+        """
+        self._read_edits()
+        query = (
+            f"{_SHADOWED} SELECT name, url, file_stamp FROM entry WHERE url IS NOT NULL"
+            f" AND has_file AND id NOT IN (SELECT id FROM shadowed) ORDER BY {BY_NAME}"
+        )
+        for name, url, file_stamp in self._snapshot(query):
+            item = None
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                stamp = _fs.stamp_of(os.lstat(self._layout.content_of(name)))
+                if scan.text_of_stamp(stamp) != file_stamp:
+                    found = scan.read_header(self._layout, name)
+                    if found.url == url and found.header is not None:
+                        item = Item(PartURL.parse(url), name, found.header, file_stamp)
+            yield item
+
+    def renamed(self, is_renamed: Callable[[Item], bool]) -> list[Item]:
+        """Entries that have a name of the user's own; looked for when the names have changed."""
+        self.catch_up()
+        stamps = self.stamps()
+        (named,) = self._rows("SELECT named FROM state")[0]
+        if named == stamps:
+            return []
+        moment = time.time_ns()
+        found = [item for item in self.items() if is_renamed(item)]
+        if not found and self._is_old(stamps, moment):
+            self._ask(lambda c: c.execute("UPDATE state SET named = ?", (stamps,)).rowcount)
+        return found
+
     def orphans(self) -> Iterator[tuple[str, Header]]:
         """The names of headers whose file is gone, and the headers."""
         self.catch_up()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 import attrs
 
@@ -21,6 +22,12 @@ from mdirclient.folder.scan import text_of_stamp
 from mdirclient.header import Header
 from mdirclient.url import PartURL
 
+
+class _Last:
+    """What comes after all items."""
+
+
+_LAST: Final = _Last()
 Progress = Callable[[int, int], None]
 #: Gives what keeps other threads from the index while it is used.
 Guard = Callable[[], AbstractContextManager[object]]
@@ -137,14 +144,16 @@ def _renamed(layout: Layout, gone: Iterable[Entry], new: Iterable[str]) -> Itera
 def _modified(layout: Layout, index: Index, guard: Guard, progress: Progress) -> Iterator[Entry]:
     with guard():
         total = index.count()
-        items = index.items()
+        items = index.suspects()
     verified = []
     for done in itertools.count(1):
         with guard():
-            item = next(items, None)
-        if item is None:
+            item = next(items, _LAST)
+        if item is _LAST:
             break
         progress(done, max(done, total))
+        if item is None or isinstance(item, _Last):
+            continue
         path = layout.content_of(item.name)
         moment = time.time_ns()
         try:

@@ -65,13 +65,14 @@ def plan(
             no listing.
         pending: entries whose content could not be had before; they are tried again.
         is_listing: the patches are all live entries: what is not among them is gone.
-        orphans: entries whose file a person removed, of a listing.
+        orphans: entries whose file a person removed.
     """
     last = patched(patches)
     version = max((patch.new_version for patch in last.values()), default=0)
-    going = {url for url, patch in last.items() if patch.action == "-"}
+    here = {*held, *pending, *orphans}
+    going = {url for url in here if url in last and last[url].action == "-"}
     if is_listing:
-        going |= {url for url in (*held, *pending, *orphans) if url not in last}
+        going |= here - last.keys()
     steps: list[Step] = []
     replaced: set[PartURL] = set()
     for url, patch in last.items():
@@ -83,11 +84,11 @@ def plan(
             steps.append(attrs.evolve(step, instead_of=before))
     removals = [
         Step("remove", url, last[url].new_version if url in last else version)
-        for url in [*last, *held, *pending, *orphans]
+        for url in dict.fromkeys([*last, *held, *pending, *orphans])
         if url in going and url not in replaced
     ]
     retried = [url for url in pending if url not in last and not is_listing]
-    ordered = sorted([*steps, *dict.fromkeys(removals)], key=lambda step: step.version)
+    ordered = sorted([*steps, *removals], key=lambda step: step.version)
     return [Step("fetch", url, 0, pending[url]) for url in retried] + ordered
 
 
@@ -122,17 +123,21 @@ class Here:
 
 
 def plan_push(
-    *, new: Iterable[str], kept: Iterable[Here], edited: Iterable[Here], missing: Iterable[Here]
+    *,
+    new: Iterable[str],
+    renamed: Iterable[Here],
+    edited: Iterable[Here],
+    missing: Iterable[Here],
 ) -> list[Step]:
     """The steps that bring to the mdir what the user did in a folder.
 
     Args:
         new: names of files without a header.
-        kept: entries whose file is what the header says.
-        edited: entries whose file is not.
+        renamed: entries whose file has a name of the user's own.
+        edited: entries whose file is not what the header says.
         missing: entries whose file is gone.
     """
-    steps = [Step("rename", one.url, 0, one.header, one.name) for one in kept if is_renamed(one)]
+    steps = [Step("rename", one.url, 0, one.header, one.name) for one in renamed]
     steps += [Step("edit", one.url, 0, one.header, one.name) for one in edited]
     steps += [Step("upload", None, 0, EMPTY, name) for name in new]
     steps += [Step("delete", one.url, 0, one.header, one.name) for one in missing]

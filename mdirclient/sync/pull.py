@@ -102,7 +102,8 @@ class Pull:
             is_listing = subscription.is_listing
             patches, version = _collect(subscription)
         held = self._held(None if is_listing else patched(patches))
-        orphans = [entry.url for entry in folder.missing()] if is_listing else []
+        is_removing = is_listing or any(patch.action == "-" for patch in patches)
+        orphans = [entry.url for entry in folder.missing()] if is_removing else []
         planned = plan(patches, held, pending, is_listing=is_listing, orphans=orphans)
         steps = self._adopted(planned)
         if is_listing and not allow_mass_removal:

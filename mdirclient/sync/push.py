@@ -68,10 +68,10 @@ def local_steps(folder: Folder, status: Status) -> list[Step]:
     """What the user did in a folder, as steps."""
     edited = {entry.url for entry in status.modified}
     renamed = [attrs.evolve(found.entry, name=found.name) for found in status.renamed]
-    kept = [entry for entry in folder if entry.url not in edited]
+    kept = [entry for entry in folder.renamed() if entry.url not in edited]
     return plan_push(
         new=status.new,
-        kept=map(_here, [*kept, *renamed]),
+        renamed=map(_here, [*kept, *renamed]),
         edited=map(_here, status.modified),
         missing=map(_here, status.missing),
     )
@@ -146,18 +146,27 @@ class Push:
             del self._outgoing[url]
 
     def _forget_changed(self) -> None:
-        """Forget what was noted of files that have another content by now, or are gone.
+        """Forget what was noted of files that are not to be sent as it was noted.
 
         It was not sent: what is in the mdir came with the pull before.
         """
+        if not self._outgoing:
+            return
+        own = set(self._folder.own_files())
         for url, outgoing in self._outgoing.items():
-            known = outgoing.header
-            try:
-                size, sha256 = content_of(os.path.join(self._folder.path, outgoing.name))
-            except OSError:
-                size, sha256 = -1, ""
-            if (known.get("size"), known.get("sha256")) != (str(size), sha256):
+            before = outgoing.header.get(REPLACES)
+            edited = self._folder.get(before) if before else None
+            is_waiting = outgoing.name in own or (edited and edited.name == outgoing.name)
+            if not (is_waiting and self._is_as_noted(outgoing)):
                 self._folder.forget_outgoing([url])
+
+    def _is_as_noted(self, outgoing: Outgoing) -> bool:
+        try:
+            size, sha256 = content_of(os.path.join(self._folder.path, outgoing.name))
+        except OSError:
+            return False
+        known = outgoing.header
+        return (known.get("size"), known.get("sha256")) == (str(size), sha256)
 
     def _groups(self, steps: list[Step]) -> Iterator[list[tuple[Step, Header]]]:
         """Contents that are in the store, with the headers that their entries will have."""
@@ -225,7 +234,7 @@ class Push:
             for step, header in group:
                 changes.put(self._name, header)
                 if step.url:
-                    changes.remove(self._name, _pattern(step))
+                    changes.remove(self._name, _pattern(step.header))
         with self._folder.batch() as batch:
             for step, header in group:
                 batch.claim(header, step.name, instead_of=step.url)
@@ -266,7 +275,7 @@ class Push:
         if steps:
             with self._mdird.batch() as changes:
                 for step in steps:
-                    changes.remove(self._name, _pattern(step))
+                    changes.remove(self._name, _pattern(step.header))
             with self._folder.batch() as batch:
                 for step in steps:
                     assert step.url
@@ -289,14 +298,23 @@ def move(step: Step, source: tuple[Folder, str], target: tuple[Folder, str], mdi
     assert step.url
     header = step.header
     target[0].note_outgoing(Outgoing(step.name, header))
-    with mdird.batch() as changes:
-        changes.put(target[1], header)
-        changes.remove(source[1], _pattern(step))
+    move_entry(mdird, header, source[1], target[1])
     with target[0].batch() as batch:
         batch.claim(header, step.name)
     target[0].forget_outgoing([step.url])
     with source[0].batch() as batch:
         batch.remove(step.url, keep_modified=True)
+
+
+def move_entry(mdird: Mdird, header: Header, source: str, target: str) -> None:
+    """Move an entry from one folder of the mdir to another; durable on return.
+
+    Raises:
+        PermanentReplyError: 403, one of the rights is missing.
+    """
+    with mdird.batch() as changes:
+        changes.put(target, header)
+        changes.remove(source, _pattern(header))
 
 
 def _here(entry: Entry) -> Here:
@@ -307,10 +325,10 @@ def _text(url: PartURL | None) -> str | None:
     return None if url is None else str(url)
 
 
-def _pattern(step: Step) -> Header:
+def _pattern(header: Header) -> Header:
     """What is removed: the entry, if its content is still what was here."""
     names = ("url", "sha256", "type")
-    return Header([(name, step.header[name]) for name in names if name in step.header])
+    return Header([(name, header[name]) for name in names if name in header])
 
 
 def _new_header(anchor: PartURL, step: Step, size: int, sha256: str) -> Header:

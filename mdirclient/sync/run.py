@@ -144,7 +144,7 @@ class Both:
 
     def settle_names(self) -> None:
         """Let headers follow the files that the user renamed, before anything comes."""
-        if renamed := self.folder.status().renamed:
+        if self.folder.missing() and (renamed := self.folder.status().renamed):
             self.folder.repair(
                 Finding("renamed", f".meta/{one.entry.name}", one.name, str(one.entry.url))
                 for one in renamed

@@ -15,13 +15,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from mdirclient import Folder, Header, Mdird, connect, make_folder, sync
+from mdirclient import Folder, Header, Mdird, connect, make_folder, sync, sync_tree
 from mdirclient.errors import ConflictReplyError
 from mdirclient.settings import file_url
 from tests.crash.ladder import killed_at
 
 PEOPLE = 2
-FOLDERS = ("A", "B")
+FOLDERS = ("T/A", "T/B")
 NAMES = st.sampled_from(["a.txt", "b.txt", "a (2).txt", "c"])
 WHO = st.integers(0, PEOPLE - 1)
 WHERE = st.sampled_from(FOLDERS)
@@ -66,7 +66,7 @@ class SyncMachine(RuleBasedStateMachine):
 
     def place(self, who: int, folder: str) -> Path:
         """The local folder of a person."""
-        return self.path / f"{who}{folder}"
+        return self.path / str(who) / folder
 
     def files(self, who: int, folder: str) -> list[Path]:
         """What a person sees in it."""
@@ -174,6 +174,32 @@ class SyncMachine(RuleBasedStateMachine):
         """It ends without notice."""
         killed_at(step, lambda: self.sync(who, where, push=push))
 
+    @rule(who=WHO, push=st.booleans())
+    def tree_sync(self, who: int, push: bool) -> None:
+        """All folders at once: what went from one to the other is moved."""
+        self.sync_tree(who, push=push)
+
+    @rule(who=WHO, push=st.booleans(), step=st.integers(1, 200))
+    def killed_tree_sync(self, who: int, push: bool, step: int) -> None:
+        """It ends without notice."""
+        killed_at(step, lambda: self.sync_tree(who, push=push))
+
+    def sync_tree(self, who: int, *, push: bool) -> None:
+        """One way or both."""
+        top = self.place(who, "T")
+        with self.mdird() as mdird:
+            try:
+                sync_tree(
+                    top,
+                    mdird,
+                    "T",
+                    push=push and (top / ".meta").is_dir(),
+                    allow_mass_removal=True,
+                )
+            except ConflictReplyError:
+                for name in FOLDERS:
+                    (self.place(who, name) / ".version").unlink(missing_ok=True)
+
     def teardown(self) -> None:
         """When nobody does anything any more, all have the same, and nothing is lost."""
         try:
@@ -212,7 +238,7 @@ class SyncMachine(RuleBasedStateMachine):
                         assert live == here, (who, name, live.items() ^ here.items())
                         assert folder.status().is_clean, folder.status()
                         assert {} == folder.outgoing(), folder.path
-        kept = self.path.glob("*/.meta/.lost+found/*")
+        kept = self.path.glob("*/T/*/.meta/.lost+found/*")
         found |= {path.read_bytes() for path in kept}
         assert set() == self.written - self.destroyed - found
 
