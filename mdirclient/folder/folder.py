@@ -184,9 +184,10 @@ class Folder:
     # -- what people do by hand
 
     def own_files(self) -> tuple[str, ...]:
-        """The names of files that have no header: the user's own, by name."""
+        """The names of files that have no header: the user's own, by name. Without `.meta` all."""
         with self._guard():
-            names = self._index.without_header() if self._is_there() else []
+            is_there = os.path.isdir(self._layout.path)
+            names = self._index.without_header() if is_there else []
         return tuple(name for name in names if is_regular(self._layout.content_of(name)))
 
     def status(self, *, progress: Progress | None = None) -> Status:

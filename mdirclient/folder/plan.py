@@ -58,15 +58,19 @@ class Planner:
                     self._steps.append(Step("pend", pending_name(url), request.staged))
         return tuple(self._steps)
 
-    def _add(self, url: PartURL, header: Header, staged: str) -> None:
+    def _add(
+        self, url: PartURL, header: Header, staged: str, instead_of: PartURL | None = None
+    ) -> None:
         self._unpend(url)
-        is_known = self._index.has_rows(url)
-        if is_known and self._index.known(url):
-            return
-        if is_known and (orphan := self._index.orphan(url)):
-            # A person removed the file and left its header: the entry comes back as a whole.
-            self._steps.append(Step("replace", orphan, staged, has_content=True))
-            return
+        for each in (url, instead_of):
+            if each is None or not self._index.has_rows(each):
+                continue
+            if each == url and self._index.known(url):
+                return
+            if orphan := self._index.orphan(each):
+                # A person removed the file and left its header: it comes back as a whole.
+                self._steps.append(Step("replace", orphan, staged, has_content=True))
+                return
         name = self._names.choose(_wanted(url, header))
         self._steps.append(Step("add", name, staged))
 
@@ -76,7 +80,7 @@ class Planner:
             item = self._index.known(request.instead_of)
         if not item:
             if request.has_content:
-                self._add(url, request.header, request.staged)
+                self._add(url, request.header, request.staged, request.instead_of)
             return
         self._unpend(url)
         if not request.has_content and item.header == request.header:

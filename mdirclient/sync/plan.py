@@ -209,7 +209,7 @@ def _replaced(step: Step, held: Mapping[PartURL, Header], going: set[PartURL]) -
             url = PartURL.parse(value)
         except PartURLError:
             continue
-        if url in held and url in going:
+        if url in going:
             return url
     return None
 
