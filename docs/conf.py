@@ -23,3 +23,5 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 # The docstrings name errors of the package by their last name; the reference lists them all.
 nitpick_ignore_regex = [(r"py:(exc|class|obj)", r".*")]
+#: Pygments knows Sieve without its extensions (`date`).
+suppress_warnings = ["misc.highlighting_failure"]
