@@ -345,7 +345,9 @@ class Applier:
             try:
                 _fs.publish(path, beside)
             except FileExistsError:
-                if not _is_same_file(path, beside):
+                if self._is_reservation(path, beside):
+                    _fs.replace_with(path, beside)
+                elif not _is_same_file(path, beside):
                     name = self._choose_name(name)
                     continue
             except OSError as error:

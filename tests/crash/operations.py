@@ -75,19 +75,55 @@ def replace_edited(folder: Folder) -> None:
         batch.replace(header(1, "a.txt", b"changed"), b"changed")
 
 
+def supersede(folder: Folder) -> None:
+    """An entry in the place of another one, whose file a person has edited: that stays beside."""
+    with folder.batch() as batch:
+        batch.replace(
+            header(5, "a.txt", b"theirs"),
+            b"theirs",
+            instead_of="mdir:1@x.org/1",
+            conflict="2026-11-22",
+        )
+
+
+def follow(folder: Folder) -> None:
+    """Entries that are suggested other names, one of them with another content."""
+    with folder.batch() as batch:
+        batch.replace(header(1, "b.txt", b"one"))
+        batch.replace(header(9, "y.txt", b"changed"), b"changed")
+
+
+def claim(folder: Folder) -> None:
+    """A person's own file becomes an entry, and an edited one another entry."""
+    with folder.batch() as batch:
+        batch.claim(header(6, "mine.txt", b"mine"), "mine.txt")
+        batch.claim(header(7, "a.txt", EDITED), "a.txt", instead_of="mdir:1@x.org/1")
+
+
 def repair(folder: Folder) -> None:
     """A folder in which a person has worked."""
     folder.repair()
 
 
-OPERATIONS = [add, remove, rename, apply, apply_many, add_again, replace_edited, repair]
+OPERATIONS = [
+    *(add, remove, rename, apply, apply_many, add_again, replace_edited, supersede, follow),
+    *(claim, repair),
+]
+#: The person's own files, before or after (a file that cannot be read is taken for one).
+WITH_OWN = (supersede, follow, claim, repair)
+#: A file is edited by hand.
+WITH_EDIT = (replace_edited, supersede, claim)
 #: What a person left, and the operation has not mended yet.
 BROKEN: dict[Operation, set[str]] = {
     add_again: {"missing"},
     repair: {"version", "header", "renamed"},
 }
 #: The contents that the operation is there to remove.
-REMOVED: dict[Operation, set[bytes]] = {remove: {b"one"}, apply: {b"one", b"nine"}}
+REMOVED: dict[Operation, set[bytes]] = {
+    remove: {b"one"},
+    apply: {b"one", b"nine"},
+    follow: {b"nine"},
+}
 
 
 def prepared(path: Path, operation: Operation) -> Folder:
@@ -99,8 +135,10 @@ def prepared(path: Path, operation: Operation) -> Folder:
         batch.count(Counted(1, 0))
     if operation is add_again:
         (path / "a.txt").unlink()
-    if operation is replace_edited:
+    if operation in WITH_EDIT:
         (path / "a.txt").write_bytes(EDITED)
+    if operation is claim:
+        (path / "mine.txt").write_bytes(b"mine")
     if operation is repair:
         (path / "a.txt").rename(path / "mine.txt")
         (path / ".meta" / "z.txt").write_bytes(b"spoilt")
@@ -134,8 +172,8 @@ def contents(path: Path) -> set[bytes]:
 def check(path: Path, operation: Operation) -> None:
     """What a reader may see at any moment, before any recovery: whole entries."""
     # Of an entry whose header and content are both being replaced a reader may meet one of each.
-    is_replaced = operation in (apply, replace_edited)
-    replaced = {b"one", b"changed", EDITED} if is_replaced else set()
+    is_replaced = operation in (apply, follow, *WITH_EDIT)
+    replaced = {b"one", b"changed", b"theirs", EDITED} if is_replaced else set()
     with Folder(path) as folder:
         for entry in folder:
             content = entry.path.read_bytes()
@@ -151,8 +189,8 @@ def check_recovered(path: Path, operation: Operation, before: set[bytes]) -> Non
         assert {finding.kind for finding in findings} <= BROKEN.get(operation, set()), findings
         status = folder.status()
         modified = {entry.path.read_bytes() for entry in status.modified}
-        assert modified <= ({EDITED} if operation is replace_edited else set())
-        assert operation is repair or status.new == ()
+        assert modified <= ({EDITED} if operation in WITH_EDIT else set())
+        assert operation in WITH_OWN or status.new == ()
     assert not (path / ".meta" / ".journal").exists()
     assert before - contents(path) <= REMOVED.get(operation, set())
 
