@@ -2,9 +2,9 @@
 
     python repair_version.py DIRECTORY...
 
-A counter that cannot be read is set to 0, so that the next sync lists everything; nothing is removed
-or fetched twice by that, and the old bytes are kept in `.meta/.lost+found`. Also prints what was done
-by hand in each folder.
+A counter that cannot be read is set to 0, so that the next sync lists everything; nothing is
+removed or fetched twice by that, and the old bytes are kept in `.meta/.lost+found`. Also prints
+what was done by hand in each folder.
 """
 
 from __future__ import annotations

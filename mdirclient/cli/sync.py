@@ -83,7 +83,7 @@ def _sync(arguments: argparse.Namespace) -> int:
     with opened() as mdird, progress_bar(arguments.directory) as progress:
         report = _once(arguments, mdird, progress)
     _print(report, arguments)
-    return exits.OK
+    return exits.code_for(report.errors[0][1]) if report.errors else exits.OK
 
 
 def _once(
@@ -137,7 +137,9 @@ def _print(report: TreeReport, arguments: argparse.Namespace) -> None:
     for name in report.made:
         say(f"{verb} the folder {name}")
     for path in report.gone:
-        say(f"{path}: its folder is no longer in the mdir, or may not be read; it stays")
+        say(f"{path}: left alone: its folder is not in the mdir, or has another mirror here")
+    for path, error in report.errors:
+        say(f"{path}: {error}")
 
 
 def _print_one(one: SyncReport, path: Path, arguments: argparse.Namespace) -> None:

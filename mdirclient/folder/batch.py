@@ -107,7 +107,14 @@ class Batch:
         staged = self._stage(header, content)
         self.requests[url] = Replace(header, staged, content is not None, before, conflict)
 
-    def claim(self, header: Header, name: str, *, instead_of: URL | None = None) -> None:
+    def claim(
+        self,
+        header: Header,
+        name: str,
+        *,
+        instead_of: URL | None = None,
+        is_needed: bool = False,
+    ) -> None:
         """Make an entry of a file that is there, without touching it.
 
         Without effect if the file is gone by then, or belongs to another entry.
@@ -116,18 +123,20 @@ class Batch:
             header: of the entry.
             name: of the file.
             instead_of: the entry that the file belonged to.
+            is_needed: in that case applying raises `CounterMovedError`, and nothing happens.
         """
         url = _url(header)
         self._check_free(url)
         before = None if instead_of is None else PartURL.parse(instead_of)
-        self.requests[url] = Claim(name, self._stage(header, None), before)
+        self.requests[url] = Claim(name, self._stage(header, None), before, is_needed)
 
-    def remove(self, url: URL, *, keep_modified: bool = False) -> None:
+    def remove(self, url: URL, *, keep_modified: bool = False, keep_file: bool = False) -> None:
         """Remove an entry, if it is there.
 
         Args:
             url: of the entry.
             keep_modified: keep a physical file that is not what the header says.
+            keep_file: keep the physical file, whatever it is, as one of the user's own.
         """
         part_url = PartURL.parse(url)
         added = self.requests.get(part_url)
@@ -135,7 +144,7 @@ class Batch:
             self._unstage(added.staged)
         elif not isinstance(added, Remove):
             self._check_free(part_url)
-        self.requests[part_url] = Remove(keep_modified)
+        self.requests[part_url] = Remove(keep_modified, keep_file)
 
     def rename(self, url: URL, name: str) -> None:
         """Rename an entry, if it is there; the name is made safe and free as in `add`."""

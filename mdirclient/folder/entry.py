@@ -76,6 +76,7 @@ class Layout:
         self.lost_and_found = os.path.join(self.meta, ".lost+found")
         self.pending = os.path.join(self.meta, ".pending")
         self.outgoing = os.path.join(self.meta, ".outgoing")
+        self.push_lock = os.path.join(self.meta, ".push.lock")
         self.journal = os.path.join(self.meta, ".journal")
         self.origin = os.path.join(self.meta, ".origin")
         self.lock = os.path.join(self.meta, ".lock")

@@ -32,6 +32,7 @@ from mdirclient.folder.journal import Journal
 from mdirclient.folder.origin import Origin
 from mdirclient.folder.outgoing import Outgoing, forget_outgoing, note_outgoing, read_outgoing
 from mdirclient.folder.own import read_origin, read_version
+from mdirclient.folder.scan import read_header
 from mdirclient.folder.status import Progress, Status, find_changes, is_regular
 from mdirclient.folder.version import version_to_bytes
 from mdirclient.folder.watch import Change, changes
@@ -77,6 +78,7 @@ class Folder:
         self.path = Path(path)
         self._layout = Layout(os.path.abspath(path))
         self._durable = durability == "full"
+        self._lock_timeout = lock_timeout
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._index = Index(self._layout)
@@ -342,7 +344,23 @@ class Folder:
             found = self._index.renamed(_has_own_name) if self._is_there() else []
         return tuple(map(self._entry, found))
 
+    def entry_named(self, name: str) -> Entry | None:
+        """The entry whose file has a name, or None."""
+        with contextlib.suppress(OSError):
+            url = read_header(self._layout, name).url
+            entry = self.get(url) if url else None
+            return entry if entry and entry.name == name else None
+        return None
+
     # -- on the way to mdird
+
+    def pushing(self) -> AbstractContextManager[object]:
+        """Keeps other processes from sending what the user did here at the same time.
+
+        Raises:
+            LockTimeoutError: one does, for too long.
+        """
+        return _fs.lock(self._layout.push_lock, timeout=self._lock_timeout)
 
     def outgoing(self) -> dict[PartURL, Outgoing]:
         """What is being sent, or was when a sync was cut."""

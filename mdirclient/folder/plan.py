@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 
+from mdirclient.errors import CounterMovedError
 from mdirclient.folder.apply import stamp_of
 from mdirclient.folder.entry import Layout
 from mdirclient.folder.index import Index, Item
@@ -17,7 +18,7 @@ from mdirclient.folder.journal import Step
 from mdirclient.folder.names import Names
 from mdirclient.folder.request import Add, Claim, Pend, Remove, Rename, Replace, Request
 from mdirclient.folder.scan import read_header
-from mdirclient.folder.status import is_modified
+from mdirclient.folder.status import is_modified, is_regular
 from mdirclient.header import Header
 from mdirclient.naming import fold, is_form_of, safe_name, wanted_name, with_conflict
 from mdirclient.url import PartURL
@@ -36,6 +37,7 @@ class Planner:
         self._index = index
         self._names = names
         self._steps: list[Step] = []
+        self._claimed: set[str] = set()
         self._pending: frozenset[str] = frozenset()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._pending = frozenset(os.listdir(layout.pending))
@@ -86,7 +88,7 @@ class Planner:
         if not request.has_content and item.header == request.header:
             return
         path = self._layout.content_of(item.name)
-        is_foreign = is_modified(path, item.header)
+        is_foreign = is_modified(path, item.header, self._layout.header_of(item.name))
         # No file looks like this: what a person made of it is moved, not overwritten.
         stamp = "modified" if is_foreign else stamp_of(path)
         new_name = self._followed(item, url, request.header)
@@ -115,20 +117,35 @@ class Planner:
         return ""
 
     def _claim(self, url: PartURL, request: Claim) -> None:
-        if self._index.known(url) or not os.path.isfile(self._layout.content_of(request.name)):
+        if self._index.known(url):
             return
+        if not self._may_claim(request):
+            if request.is_needed:
+                raise CounterMovedError(self._layout.path)
+            return
+        self._claimed.add(request.name)
+        self._unpend(url)
+        self._steps.append(Step("claim", request.name, request.staged))
+
+    def _may_claim(self, request: Claim) -> bool:
+        """Whether a file is still there, and of nobody else."""
+        path = self._layout.content_of(request.name)
+        if request.name in self._claimed or not is_regular(path):
+            return False
         header = self._layout.header_of(request.name)
-        is_free = not os.path.lexists(header)
+        if not os.path.lexists(header):
+            return True
         before = read_header(self._layout, request.name).url
-        if is_free or (request.instead_of and before == str(request.instead_of)):
-            self._unpend(url)
-            self._steps.append(Step("claim", request.name, request.staged))
+        return request.instead_of is not None and before == str(request.instead_of)
 
     def _remove(self, url: PartURL, request: Remove) -> None:
         self._unpend(url)
         if item := self._index.known(url):
             path = self._layout.content_of(item.name)
-            is_kept = request.keep_modified and is_modified(path, item.header)
+            is_kept = request.keep_file or (
+                request.keep_modified
+                and is_modified(path, item.header, self._layout.header_of(item.name))
+            )
             stamp = "" if is_kept else stamp_of(path)
             self._steps.append(Step("remove", item.name, stamp=stamp, url=str(url)))
         elif orphan := self._index.orphan(url):

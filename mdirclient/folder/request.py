@@ -35,18 +35,29 @@ class Replace:
 
 @attrs.frozen
 class Claim:
-    """A staged header for a file of the user's, in the place of none or of `instead_of`'s."""
+    """A staged header for a file of the user's, in the place of none or of `instead_of`'s.
+
+    Attributes:
+        is_needed: without it the whole batch is nothing.
+    """
 
     name: str
     staged: str
     instead_of: PartURL | None = None
+    is_needed: bool = False
 
 
 @attrs.frozen
 class Remove:
-    """An entry to remove; with `keep_modified` a content that was changed by hand stays."""
+    """An entry to remove.
+
+    Attributes:
+        keep_modified: a content that was changed by hand stays.
+        keep_file: the content stays whatever it is.
+    """
 
     keep_modified: bool
+    keep_file: bool = False
 
 
 @attrs.frozen

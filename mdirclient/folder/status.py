@@ -28,6 +28,8 @@ class _Last:
 
 
 _LAST: Final = _Last()
+#: Content and header of an entry are written within so many nanoseconds.
+_TOGETHER: Final = 1_000_000_000
 Progress = Callable[[int, int], None]
 #: Gives what keeps other threads from the index while it is used.
 Guard = Callable[[], AbstractContextManager[object]]
@@ -92,17 +94,20 @@ def find_changes(
     )
 
 
-def is_modified(path: str, header: Header) -> bool:
+def is_modified(path: str, header: Header, header_path: str) -> bool:
     """Whether a physical file is not the content that its header gives size or SHA-256 of.
 
-    What is no regular file, or cannot be read, is not that content.
+    Without a SHA-256 a file is that was changed after its header. What is no regular file, or
+    cannot be read, is not that content.
     """
     size, sha256 = header.get("size"), header.get("sha256")
     try:
         status = os.lstat(path)
         if not stat.S_ISREG(status.st_mode) or size not in (None, str(status.st_size)):
             return True
-        return sha256 is not None and sha256_of(path) != sha256
+        if sha256 is not None:
+            return sha256_of(path) != sha256
+        return status.st_mtime_ns > os.lstat(header_path).st_mtime_ns + _TOGETHER
     except FileNotFoundError:
         return False
     except PermissionError:
@@ -162,7 +167,7 @@ def _modified(layout: Layout, index: Index, guard: Guard, progress: Progress) ->
             continue
         if stamp == item.file_stamp:
             continue
-        if is_modified(path, item.header):
+        if is_modified(path, item.header, layout.header_of(item.name)):
             yield _entry(layout, item.name, item.header)
         elif "sha256" in item.header:
             verified.append((item.name, stamp, moment))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import random
 import threading
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 #: Seconds between attempts to connect again: doubled each time, up to the last.
 _FIRST_PAUSE: Final = 1.0
 _LAST_PAUSE: Final = 60.0
-#: Seconds in which more may come before a sync begins.
+#: Seconds without another change after which a sync begins, and after which it does anyway.
 _GATHER: Final = 0.05
+_LONGEST: Final = 2.0
 #: How often a folder is looked at for what the user does, where watchfiles is not installed.
 _LOOK: Final = 10.0
 
@@ -80,7 +80,7 @@ def _connected(
             again = sync(mdird)
             if _is_busy(again):
                 yield again
-            while _places(again) == _places(report) and not stop.is_set():
+            while _places(again) == _places(report) and not (watch.is_stale or stop.is_set()):
                 if watch.wait():
                     again = sync(mdird)
                     if _is_busy(again):
@@ -89,7 +89,9 @@ def _connected(
 
 
 def _is_busy(report: TreeReport) -> bool:
-    return bool(report.made) or any(one.steps or one.skipped for _, _, one in report.folders)
+    return bool(report.made or report.errors) or any(
+        one.steps or one.skipped for _, _, one in report.folders
+    )
 
 
 def _places(report: TreeReport) -> list[tuple[Path, str]]:
@@ -110,6 +112,12 @@ class _Watch:
         self._subscriptions: list[Subscription] = []
         self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
+        self._stale = threading.Event()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a subscription has ended, so that this does not notice everything any more."""
+        return self._stale.is_set()
 
     def __enter__(self) -> Self:
         try:
@@ -144,13 +152,15 @@ class _Watch:
             hint = self._hints.get(timeout=0.2)
         except queue.Empty:
             return False
-        time.sleep(_GATHER)
-        while hint is None:
+        deadline = time.monotonic() + _LONGEST
+        while hint is None and time.monotonic() < deadline:
             try:
-                hint = self._hints.get_nowait()
+                hint = self._hints.get(timeout=_GATHER)
             except queue.Empty:
-                return True
-        raise hint
+                break
+        if hint:
+            raise hint
+        return True
 
     def _start(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
@@ -165,6 +175,7 @@ class _Watch:
                     self._hints.put(None)
                 elif isinstance(event, End):
                     # Rights or the folder are gone, or it was too slow: the sync tells.
+                    self._stale.set()
                     self._hints.put(None)
                     return
             if not self._ended.is_set():
@@ -173,16 +184,21 @@ class _Watch:
             self._hints.put(error)
 
     def _look(self, path: Path) -> None:
-        """Hint at each change in a directory."""
+        """Hint at each change in a directory; where that cannot be watched, from time to time."""
         try:
             with Folder(path) as folder:
                 while not self._ended.is_set():
                     try:
-                        for _ in folder.watch(timeout=0.5):
-                            self._hints.put(None)
-                    except ImportError:
+                        self._watch(folder)
+                    except (ImportError, OSError):
+                        # Not installed, or no more directories can be watched.
                         self._ended.wait(_LOOK)
                         self._hints.put(None)
         except MdirError as error:
-            with contextlib.suppress(ValueError):
-                self._hints.put(error)
+            self._hints.put(error)
+
+    def _watch(self, folder: Folder) -> None:
+        for _ in folder.watch(timeout=0.5):
+            if self._ended.is_set():
+                return
+            self._hints.put(None)

@@ -60,10 +60,10 @@ def _move(mdird: Mdird, source: Folder, entry: Entry, target: Folder, name: str)
 
 def _entry(folder: Folder, name: str) -> Entry:
     folder.require()
-    for entry in folder:
-        if entry.name == name:
-            return entry
-    raise UnknownURLError(os.fspath(folder.path), name)
+    entry = folder.entry_named(name)
+    if not entry:
+        raise UnknownURLError(os.fspath(folder.path), name)
+    return entry
 
 
 def _mirrored(folder: Folder, mdird: Mdird) -> str:

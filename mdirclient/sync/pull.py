@@ -85,6 +85,7 @@ class Pull:
         self._progress = progress or no_progress
         self._conflict = conflict
         self._failed = 0
+        self._keeps = False
 
     def run(self, *, dry_run: bool, allow_mass_removal: bool) -> Pulled:
         """Bring the folder to the state of the mdir.
@@ -110,6 +111,7 @@ class Pull:
             check_removals(steps, held, os.fspath(folder.path))
         if dry_run:
             return Pulled(before, tuple(steps), len(pending), 0)
+        self._keeps = origin is None
         is_known = origin is not None and origin.epoch == target.epoch
         counted = Counted(version, before, None if is_known else target, origin)
         # A listing says where it is only when it is complete.
@@ -139,12 +141,13 @@ class Pull:
     def _adopting(self, step: Step, outgoing: dict[PartURL, Outgoing], own: _Own) -> Step:
         assert step.url
         if sent := outgoing.get(step.url):
-            before = step.instead_of
-            header = self._folder.get(before) if before else None
-            if sent.name in own or (header and header.name == sent.name):
+            before = self._folder.get(step.instead_of) if step.instead_of else None
+            if (before and before.name == sent.name) or own.take(sent.name):
                 return attrs.evolve(step, action="adopt", name=sent.name)
-        if step.instead_of is None and (name := own.find(step.url, step.header)):
-            return attrs.evolve(step, action="adopt", name=name)
+        # What was sent may have got another name since.
+        name = own.find(step.url, step.header, is_sent=sent is not None)
+        if name and (step.instead_of is None or sent):
+            return attrs.evolve(step, action="adopt", name=name, instead_of=None)
         return step
 
     def _subscribe(self, version: int, origin: Origin | None) -> Subscription:
@@ -191,11 +194,12 @@ class Pull:
     def _stage(self, batch: Batch, step: Step) -> None:
         assert step.url
         if step.action == "remove":
-            batch.remove(step.url, keep_modified=True)
+            # Without `.origin` what is not listed may be another folder's: it becomes the user's.
+            batch.remove(step.url, keep_modified=True, keep_file=self._keeps)
         elif step.action == "update":
             batch.replace(step.header)
         elif step.action == "adopt":
-            batch.claim(step.header, step.name, instead_of=step.instead_of)
+            batch.claim(step.header, step.name, instead_of=step.instead_of, is_needed=True)
         else:
             try:
                 with self._open(step.url) as content:
@@ -227,12 +231,20 @@ class _Own:
         self._folder = folder
         self._names: set[str] | None = None
         self._sizes: dict[int, list[str]] = {}
+        self._taken: set[str] = set()
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._read()
+    def take(self, name: str) -> bool:
+        """Whether there is a file of this name; it is found no more."""
+        if name not in self._read():
+            return False
+        self._taken.add(name)
+        self._read().discard(name)
+        return True
 
-    def find(self, url: PartURL, header: Header) -> str | None:
-        """A file that is the content of an entry, under the name that it would get."""
+    def find(self, url: PartURL, header: Header, *, is_sent: bool) -> str | None:
+        """A file that is the content of an entry, under the name that it would get; or any other
+        name, if it was sent from here.
+        """
         size = header.get("size") or ""
         if "sha256" not in header or not size.isdecimal() or len(size) > 18:
             return None
@@ -240,9 +252,10 @@ class _Own:
         wanted = wanted_name(header, url.segment, url.part)
         for name in self._sizes.get(int(size), []):
             path = os.path.join(self._folder.path, name)
+            if name in self._taken or not (is_sent or is_form_of(name, wanted)):
+                continue
             with contextlib.suppress(OSError):
-                if is_form_of(name, wanted) and sha256_of(path) == header["sha256"]:
-                    self._sizes[int(size)].remove(name)
+                if sha256_of(path) == header["sha256"] and self.take(name):
                     return name
         return None
 

@@ -6,6 +6,7 @@ anywhere, the next sync finds the note and goes on; nothing is sent twice under 
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -19,9 +20,11 @@ from mdirclient.errors import (
     DiskReserveError,
     HeaderError,
     StoreError,
+    TransportError,
     check_mass_removal,
 )
 from mdirclient.folder import Entry, Folder, Outgoing, Status
+from mdirclient.folder.apply import stamp_of
 from mdirclient.folder.status import content_of
 from mdirclient.header import Header
 from mdirclient.interfaces import Mdird, Mstore
@@ -114,6 +117,7 @@ class Push:
         self._progress = progress or no_progress
         self._outgoing = folder.outgoing()
         self._skipped: list[Skipped] = []
+        self._stamps: dict[str, str] = {}
         self._version = folder.version
 
     def run(self, steps: list[Step]) -> Pushed:
@@ -186,6 +190,7 @@ class Push:
     def _upload(self, step: Step) -> Header | None:
         """Store one content; None if that is not possible now."""
         try:
+            self._stamps[step.name] = stamp_of(os.path.join(self._folder.path, step.name))
             size, sha256 = content_of(os.path.join(self._folder.path, step.name))
             header = self._noted(step, size, sha256)
             with _fs.open_file(os.path.join(self._folder.path, step.name)) as file:
@@ -200,7 +205,9 @@ class Push:
             return None
         except DiskReserveError:
             raise
-        except (FileNotFoundError, StoreError, PermissionError) as error:
+        except (OSError, StoreError) as error:
+            if isinstance(error, TransportError):
+                raise
             self._skip(step, str(error))
             return None
         if (stored.size, stored.sha256) != (size, sha256):
@@ -230,6 +237,7 @@ class Push:
         return header
 
     def _send(self, group: list[tuple[Step, Header]]) -> list[Step]:
+        group = [(step, header) for step, header in group if self._is_still(step, header)]
         with self._mdird.batch() as changes:
             for step, header in group:
                 changes.put(self._name, header)
@@ -239,11 +247,27 @@ class Push:
             for step, header in group:
                 batch.claim(header, step.name, instead_of=step.url)
         urls = [PartURL.parse(header["url"]) for _, header in group]
+        void = [url for url in urls if url not in self._folder]
+        if void:
+            # Race: the file went, or got another name, after it was looked at.
+            with self._mdird.batch() as changes:
+                for url in void:
+                    changes.remove(self._name, Header([("url", str(url))]))
         self._folder.forget_outgoing(urls)
         return [
             attrs.evolve(step, url=url, header=header)
             for url, (step, header) in zip(urls, group, strict=True)
         ]
+
+    def _is_still(self, step: Step, header: Header) -> bool:
+        """Whether a file is what was stored: editors write files that are gone a moment later."""
+        path = os.path.join(self._folder.path, step.name)
+        with contextlib.suppress(OSError):
+            if stamp_of(path) == self._stamps.get(step.name):
+                return True
+        self._folder.forget_outgoing([PartURL.parse(header["url"])])
+        self._skip(step, "it is changing; the next sync sends it")
+        return False
 
     def _skip(self, step: Step, reason: str) -> None:
         self._skipped.append(Skipped(step.name, reason))
@@ -256,8 +280,12 @@ class Push:
         live = next(self._mdird.lookup(self._name, Header([("url", str(step.url))])), None)
         if live != step.header:
             return False  # the next sync sees what it is now
+        current = _version_of(self._mdird, self._name)
         version = self._mdird.put(self._name, live)
         if version > self._version:
+            if version > current:
+                # Race: somebody removed it just now, and that counts.
+                self._mdird.remove(self._name, _pattern(live))
             return False
         try:
             header = live.replace("suggested-name", step.name)
@@ -272,15 +300,21 @@ class Push:
         return True
 
     def _delete(self, steps: list[Step]) -> list[Step]:
-        if steps:
+        # Uploads may have taken long: what has come back meanwhile was not removed.
+        gone = [
+            step
+            for step in steps
+            if not os.path.lexists(os.path.join(self._folder.path, step.name))
+        ]
+        if gone:
             with self._mdird.batch() as changes:
-                for step in steps:
+                for step in gone:
                     changes.remove(self._name, _pattern(step.header))
             with self._folder.batch() as batch:
-                for step in steps:
+                for step in gone:
                     assert step.url
-                    batch.remove(step.url, keep_modified=True)
-        return steps
+                    batch.remove(step.url, keep_file=True)
+        return gone
 
 
 def move(step: Step, source: tuple[Folder, str], target: tuple[Folder, str], mdird: Mdird) -> None:
@@ -303,7 +337,7 @@ def move(step: Step, source: tuple[Folder, str], target: tuple[Folder, str], mdi
         batch.claim(header, step.name)
     target[0].forget_outgoing([step.url])
     with source[0].batch() as batch:
-        batch.remove(step.url, keep_modified=True)
+        batch.remove(step.url, keep_file=True)
 
 
 def move_entry(mdird: Mdird, header: Header, source: str, target: str) -> None:
@@ -315,6 +349,12 @@ def move_entry(mdird: Mdird, header: Header, source: str, target: str) -> None:
     with mdird.batch() as changes:
         changes.put(target, header)
         changes.remove(source, _pattern(header))
+
+
+def _version_of(mdird: Mdird, folder: str) -> int:
+    subscription = mdird.subscribe(folder, timeout=0)
+    subscription.close()
+    return subscription.version
 
 
 def _here(entry: Entry) -> Here:

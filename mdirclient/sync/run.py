@@ -92,15 +92,21 @@ def sync(
     if not push:
         return report(both.pull(dry_run=dry_run, allow_mass_removal=allow_mass_removal))
     folder.require()
+    with folder.pushing():
+        return _both_ways(both, dry_run=dry_run, allow_mass_removal=allow_mass_removal)
+
+
+def _both_ways(both: Both, *, dry_run: bool, allow_mass_removal: bool) -> SyncReport:
+    folder = both.folder
     if not dry_run:
         both.settle_names()
     pulled = both.pull(dry_run=dry_run, allow_mass_removal=allow_mass_removal)
-    steps = local_steps(folder, folder.status(progress=progress))
+    steps = local_steps(folder, folder.status(progress=both.progress))
     if not allow_mass_removal:
         check_deletions(folder, steps)
     if dry_run:
         return report(pulled, Pushed(tuple(steps)))
-    return both.push(pulled, steps)
+    return both.push(pulled, steps, allow_mass_removal=allow_mass_removal)
 
 
 class Both:
@@ -121,7 +127,7 @@ class Both:
         self.mdird = mdird
         self.name = name
         self.store = store
-        self._progress = progress
+        self.progress = progress
 
     def pull(self, *, dry_run: bool, allow_mass_removal: bool) -> Pulled:
         """From the mdir; begins again where others were faster."""
@@ -131,7 +137,7 @@ class Both:
                 self.mdird,
                 self.name,
                 self.store,
-                progress=self._progress,
+                progress=self.progress,
                 conflict=_today(),
             )
             try:
@@ -146,16 +152,27 @@ class Both:
         """Let headers follow the files that the user renamed, before anything comes."""
         if self.folder.missing() and (renamed := self.folder.status().renamed):
             self.folder.repair(
-                Finding("renamed", f".meta/{one.entry.name}", one.name, str(one.entry.url))
-                for one in renamed
+                (
+                    Finding("renamed", f".meta/{one.entry.name}", one.name, str(one.entry.url))
+                    for one in renamed
+                ),
+                # Names change, nothing goes.
+                allow_mass_removal=True,
             )
 
-    def push(self, pulled: Pulled, steps: list[Step], *, is_changed: bool = False) -> SyncReport:
+    def push(
+        self,
+        pulled: Pulled,
+        steps: list[Step],
+        *,
+        is_changed: bool = False,
+        allow_mass_removal: bool = False,
+    ) -> SyncReport:
         """To the mdir, and what comes back of it, if something went or `is_changed`."""
-        pushed = Push(self.folder, self.mdird, self.name, self.store, self._progress).run(steps)
+        pushed = Push(self.folder, self.mdird, self.name, self.store, self.progress).run(steps)
         if not pushed.steps and not is_changed:
             return report(pulled, pushed)
-        again = self.pull(dry_run=False, allow_mass_removal=False)
+        again = self.pull(dry_run=False, allow_mass_removal=allow_mass_removal)
         return report(
             Pulled(
                 again.version,

@@ -9,13 +9,19 @@ from pathlib import Path
 
 import attrs
 
-from mdirclient.errors import FolderPathError, FormatError, PermanentReplyError
+from mdirclient.errors import (
+    FolderPathError,
+    FormatError,
+    MdirError,
+    PermanentReplyError,
+    TransportError,
+)
 from mdirclient.folder import Folder
 from mdirclient.folder.status import content_of
 from mdirclient.header import Header
 from mdirclient.interfaces import Mdird, Mstore
 from mdirclient.mdird.tree import make_folder
-from mdirclient.naming import check_name, fold, safe_name, split_path
+from mdirclient.naming import check_name, fold, safe_name, split_path, with_suffix
 from mdirclient.sync.plan import Here, Step, plan_moves
 from mdirclient.sync.pull import Progress, Pulled
 from mdirclient.sync.push import Pushed, check_deletions, local_steps, move
@@ -31,12 +37,15 @@ class TreeReport:
     Attributes:
         folders: (directory, folder of the mdir, what its sync did) of each, from the top.
         made: folders that were made in the mdir.
-        gone: directories whose folder is no longer in the mdir, or may not be read; they stay.
+        gone: directories whose folder is no longer in the mdir, or may not be read, or of which
+            there is another mirror here (a copy); they are left alone.
+        errors: (directory, why) of each that could not be synced; it does not stop the others.
     """
 
     folders: tuple[tuple[Path, str, SyncReport], ...]
     made: tuple[str, ...]
     gone: tuple[Path, ...]
+    errors: tuple[tuple[Path, Exception], ...] = ()
 
 
 def sync_tree(
@@ -69,27 +78,18 @@ def sync_tree(
 
     Raises:
         FolderNotFoundError: `push`, and the directory at the top has no `.meta`.
-        MdirError: see `sync`.
+        NotFoundReplyError: there is no such folder.
+        TransportError: the mdird cannot be reached.
     """
     with contextlib.ExitStack() as stack:
         tree = _Tree(stack, mdird, store or mdird.store, dry_run=dry_run, push=push)
         tree.find(Path(path), name)
         if push:
             tree.both[0].folder.require()
-            if not dry_run:
-                for both in tree.both:
-                    if _is_mirror(both.folder):
-                        both.settle_names()
-        pulled = list(tree.pull(allow_mass_removal=allow_mass_removal, progress=progress))
-        reports = (
-            tree.push_all(pulled, allow_mass_removal=allow_mass_removal)
-            if push
-            else [report(one) for one in pulled]
-        )
-        folders = tuple(
-            (both.folder.path, both.name, one) for both, one in zip(tree.both, reports, strict=True)
-        )
-        return TreeReport(folders, tuple(tree.made), tuple(tree.gone))
+        pulled = tree.pull(allow_mass_removal=allow_mass_removal, progress=progress)
+        if push:
+            return tree.report(tree.push_all(pulled, allow_mass_removal=allow_mass_removal))
+        return tree.report([report(one) for one in pulled])
 
 
 def _is_mirror(folder: Folder) -> bool:
@@ -124,6 +124,24 @@ class _Tree:
         self.both: list[Both] = []
         self.made: list[str] = []
         self.gone: list[Path] = []
+        self.errors: list[tuple[Path, Exception]] = []
+
+    def report(self, reports: list[SyncReport]) -> TreeReport:
+        """What was done."""
+        folders = tuple(
+            (both.folder.path, both.name, one) for both, one in zip(self.both, reports, strict=True)
+        )
+        return TreeReport(folders, tuple(self.made), tuple(self.gone), tuple(self.errors))
+
+    @contextlib.contextmanager
+    def _apart(self, path: Path) -> Iterator[None]:
+        """One folder that is no good must not stop the others."""
+        try:
+            yield
+        except TransportError:
+            raise
+        except (MdirError, OSError) as error:
+            self.errors.append((path, error))
 
     def find(self, path: Path, name: str) -> None:
         """Find all folders below one, and the directories that mirror them."""
@@ -133,12 +151,13 @@ class _Tree:
             directory, folder = waiting.pop()
             try:
                 children = list(self._mdird.lookup(folder, _DIRECTORIES))
-            except PermanentReplyError:
+            except (PermanentReplyError, FolderPathError):
                 if folder == top:
                     raise
-                continue  # one that may not be read does not stop the others
+                continue  # one that may not be read, or is too deep, does not stop the others
             self._add(directory, folder)
-            waiting += reversed(list(self._below(directory, folder, children)))
+            with self._apart(directory):
+                waiting += reversed(list(self._below(directory, folder, children)))
 
     def _add(self, directory: Path, folder: str) -> None:
         local = self._stack.enter_context(Folder(directory))
@@ -148,24 +167,27 @@ class _Tree:
         self, directory: Path, folder: str, children: list[Header]
     ) -> Iterator[tuple[Path, str]]:
         """The directories for the folders in a folder."""
-        mirrors, others = _directories(directory)
-        taken = {fold(name) for name in (*others, *(p.name for p in mirrors.values()))}
+        here = _directories(directory)
+        taken = set(here.taken)
         for header in children:
-            name, identifier = header["name"], header["id"]
-            safe = safe_name(name)
-            found = mirrors.pop(identifier, None)
-            if not found and fold(safe) in others:
-                found = directory / others.pop(fold(safe))
+            name, identifier = header.get("name") or "", header.get("id") or ""
+            try:
+                check_name(name)
+            except FolderPathError:
+                continue  # no folder could be asked for by this name
+            found = here.mirror(identifier, name) or here.other(name)
             if not found:
+                safe, number = safe_name(name), 1
                 while fold(safe) in taken:
-                    safe = safe_name(f"{safe[:100]} {identifier[:8]}")
+                    number += 1
+                    safe = with_suffix(safe, number)
                 found = directory / safe
             taken.add(fold(found.name))
             yield found, f"{folder}/{name}"
-        self.gone += mirrors.values()
+        self.gone += here.left()
         if self._push:
-            for name in others.values():
-                yield from self._made(directory / name, folder)
+            for path in here.others.values():
+                yield from self._made(path, folder)
 
     def _made(self, directory: Path, folder: str) -> Iterator[tuple[Path, str]]:
         """A directory that is new becomes a folder."""
@@ -178,19 +200,35 @@ class _Tree:
             make_folder(self._mdird, name)
             yield directory, name
 
-    def pull(self, *, allow_mass_removal: bool, progress: Progress | None) -> Iterator[Pulled]:
-        """From the mdir, folder by folder."""
+    def pull(self, *, allow_mass_removal: bool, progress: Progress | None) -> list[Pulled]:
+        """From the mdir, folder by folder; with `push` held for this process from then on."""
+        pulled: list[Pulled] = []
+        kept: list[Both] = []
         for done, both in enumerate(self.both, 1):
-            yield both.pull(dry_run=self._dry_run, allow_mass_removal=allow_mass_removal)
+            with self._apart(both.folder.path):
+                if self._push and not self._dry_run and _is_mirror(both.folder):
+                    self._stack.enter_context(both.folder.pushing())
+                    both.settle_names()
+                pulled.append(
+                    both.pull(dry_run=self._dry_run, allow_mass_removal=allow_mass_removal)
+                )
+                kept.append(both)
             if progress:
                 progress(done, len(self.both))
+        self.both = kept
+        return pulled
 
     def push_all(self, pulled: list[Pulled], *, allow_mass_removal: bool) -> list[SyncReport]:
         """To the mdir: what was moved first."""
-        steps = [
-            local_steps(both.folder, both.folder.status()) if _is_mirror(both.folder) else []
-            for both in self.both
-        ]
+        steps: list[list[Step]] = []
+        for both in self.both:
+            steps.append([])
+            with self._apart(both.folder.path):
+                if _is_mirror(both.folder):
+                    own = local_steps(both.folder, both.folder.status())
+                    if not allow_mass_removal:
+                        check_deletions(both.folder, own)
+                    steps[-1] = own
         moves = self._moves(steps)
         moved: list[list[Step]] = [[] for _ in self.both]
         for source, target, step in moves:
@@ -201,9 +239,6 @@ class _Tree:
                 one for one in steps[target] if one.action != "upload" or one.name != step.name
             ]
             moved[target].append(step)
-        for both, own in zip(self.both, steps, strict=True):
-            if not allow_mass_removal:
-                check_deletions(both.folder, own)
         if self._dry_run:
             return [
                 report(one, Pushed((*come, *own)))
@@ -245,36 +280,72 @@ class _Tree:
         moves: list[tuple[int, int, Step]],
     ) -> list[SyncReport]:
         touched: set[int] = set()
+        done: dict[int, list[Step]] = {}
         for source, target, step in moves:
             left, came = ((self.both[n].folder, self.both[n].name) for n in (source, target))
-            move(step, left, came, self._mdird)
+            with self._apart(left[0].path):
+                move(step, left, came, self._mdird)
+                done.setdefault(source, []).append(step)
             touched |= {source, target}
         reports = []
         for number, both in enumerate(self.both):
-            own = [step for source, _, step in moves if source == number]
-            one = both.push(pulled[number], steps[number], is_changed=number in touched)
+            one = report(pulled[number])
+            with self._apart(both.folder.path):
+                one = both.push(pulled[number], steps[number], is_changed=number in touched)
+            own = done.get(number, [])
             reports.append(
                 attrs.evolve(one, pushed=one.pushed + len(own), steps=(*own, *one.steps))
             )
         return reports
 
 
-def _directories(path: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """The directories in one: by the id of the folder that they mirror, and others by fold."""
-    mirrors: dict[str, Path] = {}
-    others: dict[str, str] = {}
-    try:
-        found = sorted(os.scandir(path), key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return mirrors, others
-    for entry in found:
-        if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
-            continue
-        origin = None
-        with contextlib.suppress(FormatError, OSError):
-            origin = Folder(entry.path).origin
-        if origin and origin.folder_id not in mirrors:
-            mirrors[origin.folder_id] = Path(entry.path)
-        elif not origin:
-            others[fold(entry.name)] = entry.name
-    return mirrors, others
+class _Directories:
+    """What is in a directory.
+
+    Attributes:
+        others: by fold, the directories that mirror nothing.
+        taken: the folds of all names.
+    """
+
+    def __init__(self) -> None:
+        self.others: dict[str, Path] = {}
+        self.taken: set[str] = set()
+        self._mirrors: dict[str, list[Path]] = {}
+        self._unreadable: list[Path] = []
+
+    def add(self, path: Path, *, is_directory: bool) -> None:
+        """Note a name. Neither links nor files lead anywhere."""
+        self.taken.add(fold(path.name))
+        if not is_directory or path.name.startswith("."):
+            return
+        try:
+            origin = Folder(path).origin
+        except (FormatError, OSError):
+            self._unreadable.append(path)
+            return
+        if origin:
+            self._mirrors.setdefault(origin.folder_id, []).append(path)
+        else:
+            self.others[fold(path.name)] = path
+
+    def mirror(self, identifier: str, name: str) -> Path | None:
+        """The directory that mirrors a folder: of several the one of its name. It is found once."""
+        found = self._mirrors.get(identifier, [])
+        found.sort(key=lambda path: fold(path.name) == fold(safe_name(name)))
+        return found.pop() if found else None
+
+    def other(self, name: str) -> Path | None:
+        """A directory of this name that mirrors nothing; it is found once."""
+        return self.others.pop(fold(safe_name(name)), None)
+
+    def left(self) -> list[Path]:
+        """Mirrors of what is not here, and what cannot be read."""
+        return [*(path for found in self._mirrors.values() for path in found), *self._unreadable]
+
+
+def _directories(path: Path) -> _Directories:
+    found = _Directories()
+    with contextlib.suppress(FileNotFoundError):
+        for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
+            found.add(Path(entry.path), is_directory=entry.is_dir(follow_symlinks=False))
+    return found

@@ -1,7 +1,7 @@
-"""A sync of a tree of folders, by the command: `python -m tests.benchmarks.tree [FOLDERS] [ENTRIES]`.
+"""A sync of a tree of folders: `python -m tests.benchmarks.tree [FOLDERS] [ENTRIES]`.
 
-200 folders with 50,000 entries in all; nothing changed, and ten changes, one way and both. Each figure is
-of the whole process `mdir sync --recursive`, start-up included; medians of five.
+200 folders with 50,000 entries in all; nothing changed, and ten changes, one way and both. Each
+figure is of the whole process `mdir sync --recursive`, start-up included; medians of five.
 """
 
 from __future__ import annotations

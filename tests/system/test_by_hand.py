@@ -207,6 +207,18 @@ def no_directory(world: World) -> None:
     assert {"o.txt": "old"} == world.files("mine", "Box/Old")
 
 
+@row("You copy a directory, and sync with `--recursive`")
+def copied_directory(world: World) -> None:
+    """It is no folder of its own."""
+    world.put("o.txt", "old", "Box/Old")
+    sync_tree(world.place("mine"), world.mdird, "Box", push=True)
+    shutil.copytree(world.place("mine", "Box/Old"), world.place("mine", "Box/Copy"))
+    (world.place("mine", "Box/Copy") / "o.txt").unlink()
+    report = sync_tree(world.place("mine"), world.mdird, "Box", push=True)
+    assert (world.place("mine", "Box/Copy"),) == report.gone
+    assert ["o.txt"] == list(world.live("Box/Old"))
+
+
 @row("You rename a directory, and sync with `--recursive`")
 def renamed_directory(world: World) -> None:
     """It goes on mirroring its folder, whose name stays."""

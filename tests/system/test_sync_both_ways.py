@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from mdirclient.errors import (
 from mdirclient.mdird.users import set_rights
 from mdirclient.sync.follow import follow
 from mdirclient.sync.mv import move_files
+from mdirclient.sync.push import Push
 from tests.served import Served, serving
 
 
@@ -146,8 +148,10 @@ def test_a_vanished_disk_removes_nothing(mdird: Mdird, tmp_path: Path) -> None:
     sync_tree(top, mdird, "Box")
     for path in (top / "One").glob("*.txt"):
         path.unlink()
-    with pytest.raises(MassRemovalError):
-        sync_tree(top, mdird, "Box", push=True)
+    (top / "Two" / "n.txt").write_text("n")
+    ((path, error),) = sync_tree(top, mdird, "Box", push=True).errors
+    assert (top / "One", MassRemovalError) == (path, type(error))
+    assert ["n.txt"] == names(mdird, "Box/Two")
     assert 31 == len(names(mdird, "Box/One"))
 
 
@@ -164,11 +168,190 @@ def test_who_may_not_read_a_folder_has_the_others(
         report = sync_tree(top, jo, "Box")
         assert ["Box", "Box/One"] == [name for _, name, _ in report.folders]
         (top / "One" / "n.txt").write_text("n")
-        with pytest.raises(PermanentReplyError):
-            sync_tree(top, jo, "Box", push=True)
+        ((path, error),) = sync_tree(top, jo, "Box", push=True).errors
+        assert (top / "One", PermanentReplyError) == (path, type(error))
         assert "n" == (top / "One" / "n.txt").read_text()
         set_rights(mdird, "Box", owner="anna", rights=("read,write jo",))
         sync_tree(top, jo, "Box", push=True)
+    assert ["a.txt", "n.txt"] == names(mdird, "Box/One")
+
+
+def test_links_and_files_lead_nowhere(mdird: Mdird, tmp_path: Path) -> None:
+    """A folder that is called like one of them gets a directory of another name."""
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "id_rsa").write_text("secret")
+    top = tmp_path / "box"
+    sync_tree(top, mdird, "Box")
+    (top / "link").symlink_to(private)
+    (top / "file").write_text("x")
+    for name in ("link", "file"):
+        make_folder(mdird, f"Box/{name}")
+        put(mdird, f"Box/{name}", "authorized_keys", b"theirs")
+    assert () == sync_tree(top, mdird, "Box", push=True).errors
+    assert ["id_rsa"] == [path.name for path in private.iterdir()]
+    assert ["authorized_keys"] == names(mdird, "Box/link")
+    assert (top / "link (2)" / "authorized_keys").exists()
+    assert (top / "file (2)" / "authorized_keys").exists()
+
+
+def test_a_folder_that_mirrors_nothing_keeps_its_files(mdird: Mdird, tmp_path: Path) -> None:
+    """They become files of the user's, and go to the mdir as such."""
+    top = tmp_path / "box"
+    sync_tree(top, mdird, "Box")
+    with Folder(top / "own") as folder:
+        folder.add(Header([("url", "mdir:a@x.org/1"), ("suggested-name", "p.txt")]), b"precious")
+    for _ in range(2):
+        sync_tree(top, mdird, "Box", push=True)
+    assert b"precious" == (top / "own" / "p.txt").read_bytes()
+    assert ["p.txt"] == names(mdird, "Box/own")
+
+
+def test_a_copy_of_a_directory_is_left_alone(mdird: Mdird, tmp_path: Path) -> None:
+    """The one of the folder's name goes on; removals in the copy are nobody's."""
+    top = tmp_path / "box"
+    sync_tree(top, mdird, "Box")
+    shutil.copytree(top / "One", top / "A copy")
+    (top / "A copy" / "a.txt").unlink()
+    (top / "One" / "n.txt").write_text("n")
+    report = sync_tree(top, mdird, "Box", push=True)
+    assert (top / "A copy",) == report.gone
+    assert ["a.txt", "n.txt"] == names(mdird, "Box/One")
+
+
+def test_one_bad_directory_does_not_stop_the_others(mdird: Mdird, tmp_path: Path) -> None:
+    """It is told."""
+    top = tmp_path / "box"
+    sync_tree(top, mdird, "Box")
+    (top / "One" / ".version").write_text("oops")
+    (top / "Two" / ".meta" / ".origin").write_text("oops")
+    (top / "n.txt").write_text("n")
+    report = sync_tree(top, mdird, "Box", push=True)
+    assert [top / "One"] == [path for path, _ in report.errors]
+    assert top / "Two" in report.gone
+    assert ["n.txt"] == names(mdird, "Box")
+
+
+def test_many_folders_of_one_name(mdird: Mdird, tmp_path: Path) -> None:
+    """Names that are the same on some system, and too long for a word more."""
+    long = "x" * 230
+    for name in (long, long.upper(), long[:-1] + "X", "é" * 120, "É" * 120):
+        make_folder(mdird, f"Box/{name}")
+    report = sync_tree(tmp_path / "box", mdird, "Box")
+    assert 9 == len({path for path, _, _ in report.folders})
+
+
+# -- races
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, method: str, action: Callable[[], object]) -> None:
+    """Do something once, before a method of the push."""
+    original = getattr(Push, method)
+
+    def wrapped(self: Push, *arguments: object) -> object:
+        monkeypatch.setattr(Push, method, original)
+        action()
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Push, method, wrapped)
+
+
+@pytest.fixture
+def one(mdird: Mdird, tmp_path: Path) -> Iterator[Folder]:
+    """A mirror of one folder."""
+    with Folder(tmp_path / "one") as folder:
+        sync(folder, mdird, "Box/One")
+        yield folder
+
+
+def test_a_file_that_comes_back_is_not_removed(
+    mdird: Mdird, one: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While others were uploaded."""
+    path = one.path / "a.txt"
+    path.rename(tmp_path / "away")
+    (one.path / "big.bin").write_bytes(b"big")
+    meanwhile(monkeypatch, "_delete", lambda: (tmp_path / "away").rename(path))
+    sync(one, mdird, "Box/One", push=True)
+    assert b"a" == path.read_bytes()
+    assert ["a.txt", "big.bin"] == names(mdird, "Box/One")
+
+
+def test_a_file_that_is_gone_in_a_moment_is_not_sent(
+    mdird: Mdird, one: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Editors write other files first, and rename them."""
+    temporary = one.path / "a.txt.tmp"
+    temporary.write_text("edited")
+    meanwhile(monkeypatch, "_send", lambda: temporary.rename(one.path / "a.txt"))
+    for _ in range(2):
+        sync(one, mdird, "Box/One", push=True)
+    assert ["a.txt"] == names(mdird, "Box/One")
+    assert ["a.txt"] == [entry.name for entry in one]
+    assert "edited" == (one.path / "a.txt").read_text()
+
+
+def test_two_entries_are_not_one_file(mdird: Mdird, one: Folder, tmp_path: Path) -> None:
+    """Of two with the same content and name each has one."""
+    (one.path / "n.txt").write_bytes(b"n")
+    (one.path / "n (2).txt").write_bytes(b"n")
+    for _ in range(3):
+        put(mdird, "Box/One", "n.txt", b"n")
+    sync(one, mdird, "Box/One")
+    assert 4 == len(one)
+    assert 0 == sync(one, mdird, "Box/One", push=True).pushed
+
+
+def test_two_processes_send_a_file_once(mdird: Mdird, one: Folder, tmp_path: Path) -> None:
+    """One waits for the other."""
+    for number in range(20):
+        (one.path / f"{number}.txt").write_text(str(number))
+    url = f"unix://{tmp_path}/mdir/socket"
+    command = [sys.executable, "-m", "mdirclient.cli.mdir", "sync", "Box/One", str(one.path)]
+    processes = [
+        subprocess.Popen([*command, "--push"], env=os.environ | {"MDIRD": url}) for _ in range(3)
+    ]
+    assert [0, 0, 0] == [process.wait(60) for process in processes]
+    assert 21 == len(names(mdird, "Box/One"))
+
+
+def test_a_removal_can_be_allowed_beside_a_renaming(mdird: Mdird, one: Folder) -> None:
+    """The guard is not asked twice."""
+    for number in range(40):
+        put(mdird, "Box/One", f"{number}.txt", b"%d" % number)
+    sync(one, mdird, "Box/One")
+    for number in range(30):
+        (one.path / f"{number}.txt").unlink()
+    (one.path / "35.txt").rename(one.path / "renamed.txt")
+    with pytest.raises(MassRemovalError):
+        sync(one, mdird, "Box/One", push=True)
+    sync(one, mdird, "Box/One", push=True, allow_mass_removal=True)
+    assert 11 == len(names(mdird, "Box/One"))
+
+
+def test_an_edit_without_a_digest_is_one(mdird: Mdird, one: Folder) -> None:
+    """A header that says nothing of its content; the file was changed after it."""
+    stored = mdird.store.add_file(b"plain", media_type="text/plain", suggested_name="p.txt")
+    url = stored.headers()[0]["url"]
+    mdird.put("Box/One", Header([("url", url), ("suggested-name", "p.txt")]))
+    sync(one, mdird, "Box/One")
+    path = one.path / "p.txt"
+    path.write_bytes(b"mine!")
+    later = time.time_ns() + 5_000_000_000
+    os.utime(path, ns=(later, later))
+    mdird.remove("Box/One", Header([("url", url)]))
+    sync(one, mdird, "Box/One", push=True)
+    assert b"mine!" == path.read_bytes()
+    assert ["a.txt", "p.txt"] == names(mdird, "Box/One")
+
+
+def test_a_link_in_the_place_of_a_file_does_not_stop_the_others(mdird: Mdird, one: Folder) -> None:
+    """It is told, and nothing behind it is sent."""
+    (one.path / "a.txt").unlink()
+    (one.path / "a.txt").symlink_to("/etc/hostname")
+    (one.path / "n.txt").write_text("n")
+    report = sync(one, mdird, "Box/One", push=True)
+    assert ["a.txt"] == [skipped.name for skipped in report.skipped]
     assert ["a.txt", "n.txt"] == names(mdird, "Box/One")
 
 
