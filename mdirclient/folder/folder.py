@@ -19,7 +19,6 @@ from mdirclient import _fs
 from mdirclient._fs import FileSystem
 from mdirclient.errors import (
     FolderNotFoundError,
-    HeaderError,
     PartURLError,
     UnknownURLError,
     check_mass_removal,
@@ -32,12 +31,13 @@ from mdirclient.folder.journal import Journal
 from mdirclient.folder.origin import Origin
 from mdirclient.folder.outgoing import Outgoing, forget_outgoing, note_outgoing, read_outgoing
 from mdirclient.folder.own import read_origin, read_version
+from mdirclient.folder.pending import read_pending
 from mdirclient.folder.scan import read_header
 from mdirclient.folder.status import Progress, Status, find_changes, is_regular
 from mdirclient.folder.version import version_to_bytes
 from mdirclient.folder.watch import Change, changes
 from mdirclient.folder.writer import Writer
-from mdirclient.header import MAX_BYTES, Header
+from mdirclient.header import Header
 from mdirclient.interfaces import URL, Content
 from mdirclient.naming import is_form_of, wanted_name
 from mdirclient.url import PartURL
@@ -173,15 +173,7 @@ class Folder:
 
     def pending(self) -> dict[PartURL, Header]:
         """Entries whose content could not be had, with `pending-reason` in the header."""
-        headers = {}
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for name in sorted(os.listdir(self._layout.pending)):
-                # What a person spoilt there is nothing that could be tried again.
-                with contextlib.suppress(OSError, HeaderError, PartURLError, KeyError):
-                    path = os.path.join(self._layout.pending, name)
-                    header = Header.parse(_fs.read_file(path, MAX_BYTES)[0])
-                    headers[PartURL.parse(header["url"])] = header
-        return headers
+        return read_pending(self._layout)
 
     # -- what people do by hand
 

@@ -6,7 +6,6 @@ Runs under the folder's lock, on a refreshed index.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Mapping
 
@@ -16,17 +15,13 @@ from mdirclient.folder.entry import Layout
 from mdirclient.folder.index import Index, Item
 from mdirclient.folder.journal import Step
 from mdirclient.folder.names import Names
+from mdirclient.folder.pending import pending_name
 from mdirclient.folder.request import Add, Claim, Pend, Remove, Rename, Replace, Request
 from mdirclient.folder.scan import read_header
 from mdirclient.folder.status import is_modified, is_regular
 from mdirclient.header import Header
 from mdirclient.naming import fold, is_form_of, safe_name, wanted_name, with_conflict
 from mdirclient.url import PartURL
-
-
-def pending_name(url: PartURL) -> str:
-    """The name of a pending entry in `.meta/.pending`: 32 digits of its url's SHA-256."""
-    return hashlib.sha256(str(url).encode()).hexdigest()[:32]
 
 
 class Planner:
