@@ -116,6 +116,9 @@ class Push:
         self._store = store
         self._progress = progress or no_progress
         self._outgoing = folder.outgoing()
+        self._noted_before: dict[str, list[Header]] = {}
+        for outgoing in self._outgoing.values():
+            self._noted_before.setdefault(outgoing.name, []).append(outgoing.header)
         self._skipped: list[Skipped] = []
         self._stamps: dict[str, str] = {}
         self._version = folder.version
@@ -224,11 +227,9 @@ class Push:
 
     def _noted(self, step: Step, size: int, sha256: str) -> Header:
         """The header that an upload will have, noted before it begins."""
-        for outgoing in self._outgoing.values():
-            known = outgoing.header
+        for known in self._noted_before.get(step.name, ()):
             is_same = (known.get("size"), known.get("sha256")) == (str(size), sha256)
-            replaced = known.get(REPLACES)
-            if is_same and outgoing.name == step.name and replaced == _text(step.url):
+            if is_same and known.get(REPLACES) == _text(step.url):
                 return known
         base = getattr(self._store, "base", DEFAULT_BASE)
         anchor = PartURL(base, file_id(os.urandom(16)), 1)

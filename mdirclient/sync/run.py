@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from datetime import date
 from typing import Final
@@ -92,7 +93,7 @@ def sync(
     if not push:
         return report(both.pull(dry_run=dry_run, allow_mass_removal=allow_mass_removal))
     folder.require()
-    with folder.pushing():
+    with contextlib.nullcontext() if dry_run else folder.pushing():
         return _both_ways(both, dry_run=dry_run, allow_mass_removal=allow_mass_removal)
 
 
