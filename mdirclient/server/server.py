@@ -37,6 +37,9 @@ _HOUSEKEEPING: Final = 5.0
 _BACKLOG: Final = 1024
 _COMPACTING: Final = 60.0
 
+#: Turns of the loop after which a connection that was accepted has its session.
+_ACCEPTING: Final = 5
+
 
 @attrs.frozen
 class Limits:
@@ -113,6 +116,9 @@ class Server:
         """Answer what was asked, end the subscriptions, close. Takes `timeout` seconds at most."""
         for server in self._servers:
             server.close()
+        # Race: what was accepted a moment ago has no session yet.
+        for _ in range(_ACCEPTING):
+            await asyncio.sleep(0)
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(TimeoutError):

@@ -244,6 +244,6 @@ class SyncMachine(RuleBasedStateMachine):
 
 
 SyncMachine.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=20, deadline=None, print_blob=True
+    max_examples=20, stateful_step_count=20, deadline=None, print_blob=True
 )
 TestSyncMachine = SyncMachine.TestCase
