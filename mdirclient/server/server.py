@@ -114,11 +114,15 @@ class Server:
 
     async def stop(self, timeout: float = 10.0) -> None:
         """Answer what was asked, end the subscriptions, close. Takes `timeout` seconds at most."""
-        for server in self._servers:
-            server.close()
-        # Race: what was accepted a moment ago has no session yet.
+        loop = asyncio.get_running_loop()
+        for listening in (one for server in self._servers for one in server.sockets):
+            loop.remove_reader(listening.fileno())
+        # Race: what was accepted a moment ago has no session yet, and a server that is closed
+        # (Python 3.11) forgets the connection without closing it.
         for _ in range(_ACCEPTING):
             await asyncio.sleep(0)
+        for server in self._servers:
+            server.close()
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(TimeoutError):
