@@ -195,9 +195,12 @@ class _Tree:
             name = f"{folder}/{check_name(directory.name)}"
         except FolderPathError:
             return
-        self.made.append(name)
-        if not self._dry_run:
+        if self._dry_run:
+            self.made.append(name)
+            return
+        with self._apart(directory):
             make_folder(self._mdird, name)
+            self.made.append(name)
             yield directory, name
 
     def pull(self, *, allow_mass_removal: bool, progress: Progress | None) -> list[Pulled]:
@@ -231,18 +234,23 @@ class _Tree:
                     steps[-1] = own
         moves = self._moves(steps)
         moved: list[list[Step]] = [[] for _ in self.both]
-        for source, target, step in moves:
-            steps[source] = [
-                one for one in steps[source] if one.action != "delete" or one.url != step.url
-            ]
-            steps[target] = [
-                one for one in steps[target] if one.action != "upload" or one.name != step.name
-            ]
+        for _, target, step in moves:
             moved[target].append(step)
+        gone = {("delete", source, step.url) for source, _, step in moves}
+        came = {("upload", target, step.name) for _, target, step in moves}
+        steps = [
+            [
+                one
+                for one in own
+                if (one.action, number, one.url) not in gone
+                and (one.action, number, one.name) not in came
+            ]
+            for number, own in enumerate(steps)
+        ]
         if self._dry_run:
             return [
-                report(one, Pushed((*come, *own)))
-                for one, come, own in zip(pulled, moved, steps, strict=True)
+                report(one, Pushed((*here, *own)))
+                for one, here, own in zip(pulled, moved, steps, strict=True)
             ]
         return self._pushed(pulled, steps, moves)
 

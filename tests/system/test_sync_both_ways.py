@@ -170,6 +170,10 @@ def test_who_may_not_read_a_folder_has_the_others(
         (top / "One" / "n.txt").write_text("n")
         ((path, error),) = sync_tree(top, jo, "Box", push=True).errors
         assert (top / "One", PermanentReplyError) == (path, type(error))
+        (top / "New").mkdir()
+        errors = dict(sync_tree(top, jo, "Box", push=True).errors)
+        assert {top / "One", top / "New"} == errors.keys()
+        (top / "New").rmdir()
         assert "n" == (top / "One" / "n.txt").read_text()
         set_rights(mdird, "Box", owner="anna", rights=("read,write jo",))
         sync_tree(top, jo, "Box", push=True)
