@@ -127,6 +127,11 @@ def is_form_of(name: str, wanted: str) -> bool:
     return suffix_key(name)[0] in keys or suffix_key(safe_name(name))[0] in keys
 
 
+def is_own_name(name: str, header: Header, segment: str, part: int) -> bool:
+    """Whether the user gave an entry's file a name of their own; see `wanted_name`."""
+    return not is_form_of(name, wanted_name(header, segment, part))
+
+
 def extension_of(media_type: str) -> str:
     """The usual extension of a media type, with its dot; empty if unknown."""
     known = _EXTENSIONS.get(media_type.lower())

@@ -39,7 +39,7 @@ from mdirclient.folder.watch import Change, changes
 from mdirclient.folder.writer import Writer
 from mdirclient.header import Header
 from mdirclient.interfaces import URL, Content
-from mdirclient.naming import is_form_of, wanted_name
+from mdirclient.naming import is_own_name
 from mdirclient.url import PartURL
 
 if TYPE_CHECKING:
@@ -494,4 +494,4 @@ class Folder:
 
 
 def _has_own_name(item: Item) -> bool:
-    return not is_form_of(item.name, wanted_name(item.header, item.url.segment, item.url.part))
+    return is_own_name(item.name, item.header, item.url.segment, item.url.part)

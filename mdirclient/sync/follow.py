@@ -75,7 +75,7 @@ def _connected(
     report = sync(mdird)
     yield report
     while not stop.is_set():
-        with _Watch(mdird, report, push=push, stop=stop) as watch:
+        with _Watch(mdird, report, push=push) as watch:
             # What came between the sync and the watch.
             again = sync(mdird)
             if _is_busy(again):
@@ -101,13 +101,10 @@ def _places(report: TreeReport) -> list[tuple[Path, str]]:
 class _Watch:
     """Notices changes of some folders: in the mdir, and in the directories if asked to."""
 
-    def __init__(
-        self, mdird: Mdird, report: TreeReport, *, push: bool, stop: threading.Event
-    ) -> None:
+    def __init__(self, mdird: Mdird, report: TreeReport, *, push: bool) -> None:
         self._mdird = mdird
         self._report = report
         self._push = push
-        self._stop = stop
         self._hints: queue.Queue[MdirError | None] = queue.Queue()
         self._subscriptions: list[Subscription] = []
         self._threads: list[threading.Thread] = []

@@ -9,7 +9,6 @@ import attrs
 
 from mdirclient.errors import PartURLError, check_mass_removal
 from mdirclient.header import EMPTY, Header
-from mdirclient.naming import is_form_of, wanted_name
 from mdirclient.patch import Patch
 from mdirclient.url import PartURL
 
@@ -142,11 +141,6 @@ def plan_push(
     steps += [Step("upload", None, 0, EMPTY, name) for name in new]
     steps += [Step("delete", one.url, 0, one.header, one.name) for one in missing]
     return steps
-
-
-def is_renamed(one: Here) -> bool:
-    """Whether the user gave a file a name of their own."""
-    return not is_form_of(one.name, wanted_name(one.header, one.url.segment, one.url.part))
 
 
 def plan_moves(

@@ -30,6 +30,7 @@ from mdirclient.header import Header
 from mdirclient.interfaces import Mdird, Mstore
 from mdirclient.mail.part import MailFields, Part
 from mdirclient.mail.stored import StoredMessage
+from mdirclient.naming import is_own_name
 from mdirclient.sync.plan import REPLACES, Here, Step, plan_push
 from mdirclient.sync.pull import Progress, no_progress
 from mdirclient.url import DEFAULT_BASE, PartURL, file_id
@@ -388,21 +389,14 @@ def _new_header(anchor: PartURL, step: Step, size: int, sha256: str) -> Header:
     before = [str(step.url), *step.header.get_all(REPLACES)][:_MAX_REPLACED]
     own = {name for name, _ in header} | {*_OF_A_PART, REPLACES}
     kept = [field for field in step.header if field[0] not in own]
-    named = header if is_named(step) else header.replace("suggested-name", *_suggested(step))
-    return Header([*named, *((REPLACES, url) for url in before), *kept])
+    if not is_own_name(step.name, step.header, step.url.segment, step.url.part):
+        header = header.replace("suggested-name", _suggested(step))
+    return Header([*header, *((REPLACES, url) for url in before), *kept])
 
 
-def is_named(step: Step) -> bool:
-    """Whether the user gave the file a name of their own."""
-    from mdirclient.sync.plan import is_renamed
-
-    assert step.url
-    return is_renamed(Here(step.url, step.header, step.name))
-
-
-def _suggested(step: Step) -> Iterable[str]:
+def _suggested(step: Step) -> str:
     """An edit of `report (2).pdf` is suggested what that was suggested."""
-    return [step.header["suggested-name"]] if "suggested-name" in step.header else [step.name]
+    return step.header.get("suggested-name") or step.name
 
 
 def _with_url(header: Header, anchor: PartURL) -> Header:
