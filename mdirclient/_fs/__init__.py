@@ -4,7 +4,7 @@ Writing, publishing without overwriting, locking and flushing, each with what is
 on return and what a crash leaves. Errors of the disk pass unchanged as `OSError`.
 """
 
-from mdirclient._fs.flush import Group, has_syncfs, sync_directory, sync_file
+from mdirclient._fs.flush import Group, flush_together, has_syncfs, sync_directory, sync_file
 from mdirclient._fs.lock import is_abandoned, lock
 from mdirclient._fs.probe import FileSystem, filesystem_type, free_bytes, is_network_filesystem
 from mdirclient._fs.publish import (
@@ -34,6 +34,7 @@ __all__ = [
     "chunks",
     "create",
     "filesystem_type",
+    "flush_together",
     "free_bytes",
     "grain_ns",
     "has_hard_links",

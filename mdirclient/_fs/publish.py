@@ -98,11 +98,12 @@ def has_hard_links(path: Path, probe: Path) -> bool:
     return True
 
 
-def publish_directory(staged: Path, path: Path) -> bool:
+def publish_directory(staged: Path, path: Path, *, durable: bool = True) -> bool:
     """Rename a staged directory that has something in it; False if `path` is there already.
 
     Nothing is overwritten: rename(2) refuses a target directory that is not empty. The
-    name is durable on return, also where another process had published it.
+    name is durable on return, also where another process had published it, unless the caller
+    flushes the names of several.
 
     Crash: the whole directory under the old name or the new one.
     """
@@ -113,7 +114,8 @@ def publish_directory(staged: Path, path: Path) -> bool:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise
         published = False
-    sync_directory(os.path.dirname(path))
+    if durable:
+        sync_directory(os.path.dirname(path))
     return published
 
 

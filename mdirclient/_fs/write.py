@@ -47,7 +47,8 @@ class NewFile:
         self.path = os.fspath(path)
         self._durable = durable
         self._group = group
-        self._descriptor: int | None = os.open(self.path, _NEW | _BINARY | _NO_FOLLOW, mode)
+        opener = group.open if group else os.open
+        self._descriptor: int | None = opener(self.path, _NEW | _BINARY | _NO_FOLLOW, mode)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append all of `data`; nothing of it is durable yet."""

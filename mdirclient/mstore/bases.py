@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import IO, TYPE_CHECKING, Final
 
@@ -50,6 +50,10 @@ class BasesMstore:
     def receive(self) -> AbstractContextManager[Receiver]:
         """See `Mstore.receive`."""
         return self._own.receive()
+
+    def commit_all(self, receivers: Sequence[Receiver]) -> list[StoredMessage | Exception]:
+        """See `Mstore.commit_all`."""
+        return self._own.commit_all(receivers)
 
     def add_file(
         self,

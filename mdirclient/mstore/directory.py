@@ -15,8 +15,9 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import IO, TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
@@ -28,19 +29,20 @@ from mdirclient.errors import (
     UnknownContentError,
 )
 from mdirclient.header import Header
-from mdirclient.mail import Decomposed, Limits, MailFields, Part
+from mdirclient.mail import Limits, MailFields, Part
 from mdirclient.mail.limits import DEFAULT
 from mdirclient.mail.recipe import FORMAT, RECIPE, RecipeWriter
 from mdirclient.mail.segment import Same
 from mdirclient.mail.stored import StoredMessage
-from mdirclient.mstore.receiver import DirectoryReceiver
+from mdirclient.mstore.receiver import DirectoryReceiver, Staged
 from mdirclient.mstore.shelf import DirectoryShelf
 from mdirclient.url import DEFAULT_BASE, PartURL, check_file_id, file_id
 
 if TYPE_CHECKING:
-    from mdirclient.interfaces import URL, Content
+    from mdirclient.interfaces import URL, Content, Receiver
     from mdirclient.mail.rebuild import EndRecord
 
+_Answer = TypeVar("_Answer")
 #: Of the directory; recipes have a number of their own.
 STORE_FORMAT: Final = "2"
 #: What a crash left in `incoming` is removed after this many seconds.
@@ -80,6 +82,7 @@ class DirectoryMstore:
         self._messages = os.path.join(self.path, "messages")
         self._incoming = os.path.join(self.path, "incoming")
         self._is_durable = False
+        self._syncfs: bool | None = None
         self._next_sweep = 0.0
         mark = os.path.join(self.path, "mstore")
         if create and not os.path.exists(mark):
@@ -110,7 +113,11 @@ class DirectoryMstore:
 
     def receive(self) -> DirectoryReceiver:
         """The same, pushed in pieces. See `Mstore.receive`."""
-        return DirectoryReceiver(self._staged(), self.limits, self._keep_mail, self.check_reserve)
+        return DirectoryReceiver(self, self._staged())
+
+    def commit_all(self, receivers: Sequence[Receiver]) -> list[StoredMessage | Exception]:
+        """Publish several with two flushes for all. See `Mstore.commit_all`."""
+        return self._commit_all([_tried(_own(receiver).taken) for receiver in receivers])
 
     def add_file(
         self,
@@ -126,7 +133,7 @@ class DirectoryMstore:
         shelf = DirectoryShelf(self._staged())
         try:
             size, sha256 = _shelve(shelf, self._within_reserve(_fs.chunks(content)))
-            anchor = self._keep(shelf, chosen, size, sha256)
+            anchor = self._published(shelf, chosen, size, sha256)
         finally:
             shelf.remove()
         described = (("content-type", media_type),)
@@ -170,14 +177,51 @@ class DirectoryMstore:
 
     # -- storing
 
-    def _keep_mail(
-        self, shelf: DirectoryShelf, decomposed: Decomposed, size: int, sha256: str
-    ) -> StoredMessage:
-        mail = decomposed.mail
-        anchor = self._keep(shelf, mail.message_id or f"{sha256}@sha256.invalid", size, sha256)
-        return StoredMessage(anchor, decomposed.parts, mail, size, sha256, decomposed.kept_whole)
+    def stage(self, staged: Staged) -> None:
+        """Write the recipe of a mail that is new here, and check it."""
+        segment = PartURL(self.base, staged.message_id, 1).segment
+        if not os.path.lexists(self._message_path(segment)):
+            _write_recipe(staged.shelf, segment, staged.size, staged.sha256)
 
-    def _keep(self, shelf: DirectoryShelf, message_id: str, size: int, sha256: str) -> PartURL:
+    def keep(self, staged: Staged) -> StoredMessage:
+        """Publish a mail under its name; durable on return."""
+        size, sha256 = staged.size, staged.sha256
+        return staged.stored(self._published(staged.shelf, staged.message_id, size, sha256))
+
+    def _commit_all(self, found: list[Staged | Exception]) -> list[StoredMessage | Exception]:
+        new = [one for one in found if isinstance(one, Staged) and one.shelf.segment]
+        groups = [one.shelf.group for one in new]
+        flush = partial(_fs.flush_together, groups, at_once=self._has_syncfs())
+        failed = _tried(flush)
+        named = {} if failed else {id(one): _tried(partial(self._name, one)) for one in new}
+        if any(outcome is True for outcome in named.values()):
+            failed = _tried(partial(_fs.sync_directory, self._messages))
+        outcome: list[StoredMessage | Exception] = []
+        for one in found:
+            done = failed or named.get(id(one))
+            if isinstance(one, Exception):
+                outcome.append(one)
+            elif isinstance(done, Exception) and one.shelf.segment:
+                outcome.append(done)
+            elif done is True:
+                outcome.append(one.stored(PartURL(self.base, one.message_id, 1)))
+            else:  # another mail has its name, or the same was here before
+                outcome.append(_tried(partial(self.keep, one)))
+        self._settle()
+        return outcome
+
+    def _name(self, staged: Staged) -> bool:
+        """Give a mail that is written its name, not durable yet; False if it is taken."""
+        assert staged.shelf.segment
+        path = self._message_path(staged.shelf.segment)
+        return _fs.publish_directory(staged.shelf.path, path, durable=False)
+
+    def _has_syncfs(self) -> bool:
+        if self._syncfs is None:
+            self._syncfs = _fs.has_syncfs(self.path)
+        return self._syncfs
+
+    def _published(self, shelf: DirectoryShelf, message_id: str, size: int, sha256: str) -> PartURL:
         """Publish a message under its message-id, or as a variant, or find that it is there."""
         anchor = PartURL(self.base, message_id, 1)
         if not self._is_kept(shelf, anchor.segment, size, sha256):
@@ -219,23 +263,8 @@ class DirectoryMstore:
 
     def _publish(self, shelf: DirectoryShelf, segment: str, size: int, sha256: str) -> bool:
         """Publish what is on the shelf; False if another process was faster."""
-        shelf.write_recipe(
-            Header(
-                [
-                    ("recipe", FORMAT),
-                    ("message-id", segment),
-                    ("message-size", str(size)),
-                    ("message-sha256", sha256),
-                ]
-            )
-        )
-        try:
-            _check(shelf.path)
-        except DamagedMessageError as error:
-            raise StoreError(
-                f"a mail of {size} bytes could not be made again from what was written "
-                f"({error.reason}); nothing was stored"
-            ) from error
+        _write_recipe(shelf, segment, size, sha256)
+        shelf.flush()
         return _fs.publish_directory(shelf.path, self._message_path(segment))
 
     def check_reserve(self) -> None:
@@ -374,6 +403,41 @@ class DirectoryMstore:
 
     def _part_path(self, url: PartURL) -> str:
         return os.path.join(self._messages, url.segment, str(url.part))
+
+
+def _own(receiver: Receiver) -> DirectoryReceiver:
+    if not isinstance(receiver, DirectoryReceiver):
+        raise TypeError(f"a receiver of another store: {receiver!r}")
+    return receiver
+
+
+def _tried(do: Callable[[], _Answer]) -> _Answer | Exception:
+    """What it returns or raises."""
+    try:
+        return do()
+    except Exception as error:  # noqa: BLE001 - it is the answer to one of many
+        return error
+
+
+def _write_recipe(shelf: DirectoryShelf, segment: str, size: int, sha256: str) -> None:
+    """Write the recipe for a name, unless it is written, and check that it gives the original.
+
+    Raises:
+        StoreError: it does not.
+    """
+    if shelf.segment == segment:
+        return
+    fields = [("recipe", FORMAT), ("message-id", segment)]
+    fields += [("message-size", str(size)), ("message-sha256", sha256)]
+    shelf.write_recipe(Header(fields))
+    try:
+        _check(shelf.path)
+    except DamagedMessageError as error:
+        raise StoreError(
+            f"a mail of {size} bytes could not be made again from what was written "
+            f"({error.reason}); nothing was stored"
+        ) from error
+    shelf.segment = segment
 
 
 def _read_base(mark: str) -> str:

@@ -3,41 +3,68 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from mdirclient.errors import EmptyMessageError
-from mdirclient.mail import Decomposed, Decomposer, Limits
+from mdirclient.mail import Decomposed, Decomposer
 from mdirclient.mail.stored import StoredMessage
 from mdirclient.mstore.shelf import DirectoryShelf
+from mdirclient.url import PartURL
 
 if TYPE_CHECKING:
     from typing import Self
 
-Keep = Callable[[DirectoryShelf, Decomposed, int, str], StoredMessage]
-
+    from mdirclient.mstore.directory import DirectoryMstore
 
 #: Bytes between two looks at the free disk.
 _CHECK_EVERY: Final = 8 << 20
+
+
+@attrs.frozen
+class Staged:
+    """A message that is written, and has no name yet.
+
+    Attributes:
+        shelf: where it is.
+        decomposed: what it consists of.
+        size: bytes of the original.
+        sha256: of the original, hexadecimal.
+    """
+
+    shelf: DirectoryShelf
+    decomposed: Decomposed
+    size: int
+    sha256: str
+
+    @property
+    def message_id(self) -> str:
+        """Under which it is to be published."""
+        return self.decomposed.mail.message_id or f"{self.sha256}@sha256.invalid"
+
+    def stored(self, anchor: PartURL) -> StoredMessage:
+        """What it is once it is published."""
+        found = self.decomposed
+        return StoredMessage(
+            anchor, found.parts, found.mail, self.size, self.sha256, found.kept_whole
+        )
 
 
 class DirectoryReceiver:
     """Collects one message; memory does not grow with it.
 
     Args:
+        store: where it goes.
         path: a free name in `incoming`.
-        limits: of taking it apart.
-        keep: publishes what is on the shelf, with the message's size and SHA-256.
-        check: called now and then; raises where there is no room for more.
     """
 
-    def __init__(self, path: str, limits: Limits, keep: Keep, check: Callable[[], None]) -> None:
-        self._check = check
+    def __init__(self, store: DirectoryMstore, path: str) -> None:
+        self._store = store
         self._checked = 0  # bytes up to which there was room
         self._path = path
-        self._limits = limits
-        self._keep = keep
+        self._staged: Staged | None = None
         self._digest = hashlib.sha256()
         self._size = 0
         self._shelf: DirectoryShelf | None = None
@@ -54,7 +81,7 @@ class DirectoryReceiver:
         if not data:
             return
         if self._size >= self._checked:
-            self._check()
+            self._store.check_reserve()
             self._checked = self._size + _CHECK_EVERY
         self._begin().feed(data)
         self._digest.update(data)
@@ -67,12 +94,29 @@ class DirectoryReceiver:
             EmptyMessageError: nothing was written.
             ValueError: it was committed, or a write failed.
         """
-        if self._is_broken:
-            raise ValueError("this mail failed; take it from its beginning")
-        if not (self._decomposer and self._shelf):
-            raise EmptyMessageError
-        decomposed = self._decomposer.close()
-        return self._keep(self._shelf, decomposed, self._size, self._digest.hexdigest())
+        return self._store.keep(self.taken())
+
+    def prepare(self) -> None:
+        """Write, check and flush the whole; see `Receiver.prepare`. Only its name is missing."""
+        self._prepared().shelf.flush()
+
+    def taken(self) -> Staged:
+        """The whole, written and checked, once; flushed only if it was prepared. See `commit`."""
+        staged, self._staged = self._prepared(), None
+        return staged
+
+    def _prepared(self) -> Staged:
+        if self._staged is None:
+            if self._is_broken:
+                raise ValueError("this mail failed; take it from its beginning")
+            if not (self._decomposer and self._shelf):
+                raise EmptyMessageError
+            self._is_broken = True
+            decomposed = self._decomposer.close()
+            staged = Staged(self._shelf, decomposed, self._size, self._digest.hexdigest())
+            self._store.stage(staged)
+            self._staged = staged
+        return self._staged
 
     def _begin(self) -> Decomposer:
         """The decomposer, made with the first bytes: a mail without any leaves nothing."""
@@ -81,7 +125,7 @@ class DirectoryReceiver:
         if not self._decomposer:
             self._is_broken = True
             self._shelf = DirectoryShelf(self._path)
-            self._decomposer = Decomposer(self._shelf, self._limits)
+            self._decomposer = Decomposer(self._shelf, self._store.limits)
             self._is_broken = False
         return self._decomposer
 

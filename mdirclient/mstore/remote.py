@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from mdirclient import _fs
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from mdirclient.fetch import Fetcher
-    from mdirclient.interfaces import URL, Content
+    from mdirclient.interfaces import URL, Content, Receiver
+
+#: Mails that are sent at once.
+_AT_ONCE: Final = 8
 
 
 class RemoteMstore:
@@ -56,6 +61,11 @@ class RemoteMstore:
     def receive(self) -> RemoteReceiver:
         """The same, pushed in pieces. See `Mstore.receive`."""
         return RemoteReceiver(self._fetcher)
+
+    def commit_all(self, receivers: Sequence[Receiver]) -> list[StoredMessage | Exception]:
+        """Send several mails at once. See `Mstore.commit_all`."""
+        with ThreadPoolExecutor(_AT_ONCE, "mstore") as threads:
+            return list(threads.map(_committed, receivers))
 
     def add_file(
         self,
@@ -110,10 +120,16 @@ class RemoteReceiver:
         self._fetcher = fetcher
         self._spooled = _fs.spool()
         self._size = 0
+        self._stored: StoredMessage | None = None
 
     def write(self, chunk: bytes) -> None:
         """Append to the message."""
         self._size += self._spooled.write(chunk)
+
+    def prepare(self) -> None:
+        """Send the message already: that takes long. See `commit` for the errors."""
+        if self._stored is None:
+            self._stored = self._sent()
 
     def commit(self) -> StoredMessage:
         """Send the message; durable on return.
@@ -123,6 +139,11 @@ class RemoteReceiver:
             StoreError: it was refused.
             TransportError: the server cannot be reached.
         """
+        self.prepare()
+        assert self._stored
+        return self._stored
+
+    def _sent(self) -> StoredMessage:
         if not self._size:
             raise EmptyMessageError
         self._spooled.seek(0)
@@ -139,6 +160,13 @@ class RemoteReceiver:
         traceback: TracebackType | None,
     ) -> None:
         self._spooled.close()
+
+
+def _committed(receiver: Receiver) -> StoredMessage | Exception:
+    try:
+        return receiver.commit()
+    except Exception as error:  # noqa: BLE001 - it is the answer
+        return error
 
 
 def _path(url: PartURL) -> str:

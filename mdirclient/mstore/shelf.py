@@ -29,12 +29,15 @@ class DirectoryShelf:
         self._records_bytes = 0
         self._spooled: IO[bytes] | None = None  # the first of the records, if they are many
         self._final: IO[bytes] | None = None  # all records, once the recipe is written
-        self._group = _fs.Group(path)
+        #: What is not flushed yet.
+        self.group = _fs.Group(path)
+        #: The message-id (with variant) of the recipe, once it is written.
+        self.segment: str | None = None
         _fs.make_directory(path)
 
     def begin(self, number: int) -> None:
         """See `Shelf`."""
-        self._file = _fs.NewFile(self._place(number), group=self._group)
+        self._file = _fs.NewFile(self._place(number), group=self.group)
 
     def write(self, data: bytes) -> None:
         """See `Shelf`."""
@@ -76,18 +79,22 @@ class DirectoryShelf:
         return taken
 
     def write_recipe(self, head: Header) -> None:
-        """Write it, in the place of one with another head; all is durable on return."""
+        """Write it, in the place of one with another head; `flush` makes all durable."""
         if self._final is None:
             self._final = self.take_records()
         else:
             _fs.remove(self._place(RECIPE))
         self._final.seek(0)
-        with _fs.NewFile(self._place(RECIPE), group=self._group) as file:
+        with _fs.NewFile(self._place(RECIPE), group=self.group) as file:
             file.write(head.to_bytes() + b"\n")
             for chunk in _fs.chunks(self._final):
                 file.write(chunk)
             file.close()
-        self._group.flush()
+
+    def flush(self) -> None:
+        """Make all that was written durable, unless it is."""
+        if not self.group.is_empty():
+            self.group.flush()
 
     def copy(self, directory: str) -> None:
         """Copy the files of a message; all is durable on return.
@@ -98,19 +105,19 @@ class DirectoryShelf:
         for name in os.listdir(directory):
             with (
                 open(os.path.join(directory, name), "rb") as content,
-                _fs.NewFile(self._place(name), group=self._group) as file,
+                _fs.NewFile(self._place(name), group=self.group) as file,
             ):
                 for chunk in _fs.chunks(content):
                     file.write(chunk)
                 file.close()
-        self._group.flush()
+        self.group.flush()
 
     def remove(self) -> None:
         """Everything goes, unless the directory has another name by now.
 
         What cannot be removed is swept later.
         """
-        self._group.close()
+        self.group.close()
         for spooled in (self._spooled, self._final):
             if spooled:
                 spooled.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,30 @@ class MstoreContract:
                 receiver.write(bytes([byte]))
             pushed = receiver.commit()
         assert pushed == store.add(TWO_PARTS)
+
+    def test_receive_prepared(self, store: Mstore) -> None:
+        """What takes long is done before; without commit nothing is there that anybody asked for."""
+        with store.receive() as receiver:
+            receiver.write(TWO_PARTS)
+            receiver.prepare()
+            receiver.prepare()
+            assert receiver.commit() == store.add(TWO_PARTS)
+
+    def test_commit_all(self, store: Mstore) -> None:
+        """Each has its own outcome: new ones, the same, another of the same id, an empty one."""
+        store.add(TWO_PARTS)
+        third = b"Message-ID: <three@x.org>\n\n3"
+        mails = [TWO_PARTS, _other(TWO_PARTS), b"", third, third, third + b"3"]
+        with ExitStack() as stack:
+            receivers = [stack.enter_context(store.receive()) for _ in mails]
+            for number, (receiver, mail) in enumerate(zip(receivers, mails, strict=True)):
+                receiver.write(mail)
+                if mail and number % 2:
+                    receiver.prepare()
+            outcome = store.commit_all(receivers)
+        assert isinstance(outcome.pop(2), EmptyMessageError)
+        assert [store.add(mail) for mail in mails if mail] == outcome
+        assert store.commit_all([]) == []
 
     def test_receive_without_commit_is_dropped(self, store: Mstore) -> None:
         """A message that was not committed is not there."""

@@ -12,7 +12,7 @@ from mdirclient.mdird.credentials import (
     hash_token,
     new_token,
 )
-from mdirclient.server.throttle import Throttle
+from mdirclient.service.throttle import Throttle
 
 
 def test_tokens() -> None:

@@ -1,4 +1,4 @@
-"""Wrong tokens cost time: the more from one address, the longer the next answer takes."""
+"""Wrong secrets cost time: the more from one source, the longer the next answer takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_ADDRESSES: Final = 10_000
 
 
 class Throttle:
-    """Wrong tokens of each address. Bounded: of too many addresses the oldest are forgotten.
+    """Wrong ones of each source: an address, or a name. Bounded: the oldest are forgotten.
 
     Args:
         clock: seconds, monotonic.

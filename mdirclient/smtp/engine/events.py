@@ -1,0 +1,114 @@
+"""What a connection tells its owner, and what it is told of its listener. Pure."""
+
+from __future__ import annotations
+
+import attrs
+
+from mdirclient.smtp.engine.path import Path
+from mdirclient.smtp.engine.reply import Reply
+from mdirclient.smtp.engine.sasl import Credentials
+
+
+@attrs.frozen
+class Profile:
+    """What a listener offers.
+
+    Attributes:
+        hostname: of this server.
+        is_lmtp: LMTP instead of SMTP.
+        is_submission: for users: they must authenticate, on TLS.
+        has_tls: whether STARTTLS is possible.
+        max_size: bytes of a mail.
+        max_recipients: of a mail.
+        max_errors: commands that are refused, before the connection is.
+    """
+
+    hostname: str
+    is_lmtp: bool = False
+    is_submission: bool = False
+    has_tls: bool = False
+    max_size: int = 50 << 20
+    max_recipients: int = 100
+    max_errors: int = 20
+
+
+@attrs.frozen
+class Transaction:
+    """A mail on its way, until its outcome.
+
+    Attributes:
+        reverse_path: of the sender.
+        forward_paths: of the recipients that were accepted, in their order.
+        is_utf8: whether MAIL said SMTPUTF8.
+        size: bytes that the client announced; 0: it did not.
+    """
+
+    reverse_path: Path
+    forward_paths: tuple[Path, ...] = ()
+    is_utf8: bool = False
+    size: int = 0
+
+
+@attrs.frozen
+class MailFrom:
+    """May this sender begin a mail? `answer` it."""
+
+    transaction: Transaction
+
+
+@attrs.frozen
+class RcptTo:
+    """Is this a recipient? `answer` it."""
+
+    path: Path
+
+
+@attrs.frozen
+class Begin:
+    """May the mail come? `answer` it, with `START_MAIL` (354) for yes."""
+
+    transaction: Transaction
+
+
+@attrs.frozen
+class Chunk:
+    """Bytes of the mail, without the dots that the client added."""
+
+    data: bytes
+
+
+@attrs.frozen
+class Dropped:
+    """The rest of the mail is not wanted: drop what came. The reply is given at its end."""
+
+    reply: Reply
+
+
+@attrs.frozen
+class End:
+    """The mail is whole. `answer` it; with LMTP a reply for each recipient."""
+
+    transaction: Transaction
+    size: int
+
+
+@attrs.frozen
+class StartTLS:
+    """The reply is in the output: send it, secure the connection, then say `secured`."""
+
+
+@attrs.frozen
+class Authenticate:
+    """Is it this user? `answer` it; 235 makes them `user`."""
+
+    credentials: Credentials
+
+
+@attrs.frozen
+class Quit:
+    """The connection is over; close it when the output was sent."""
+
+    reply: Reply
+
+
+Event = MailFrom | RcptTo | Begin | Chunk | Dropped | End | StartTLS | Authenticate | Quit
