@@ -47,7 +47,30 @@ SETTINGS: Final = (
     Setting("MDIR_SMTP_ACCOUNTS", "SMTP/Accounts", "one folder for each mail address served"),
     Setting("MDIR_SMTP_OUTBOX", "SMTP/Outbox", "a folder for each address: what is to be sent"),
     Setting("MDIR_SMTP_SPAM", "SMTP/Spam", "a folder for each address: what its user calls spam"),
+    Setting(
+        "MDIR_SMTP_LISTEN",
+        "smtp://127.0.0.1:2525",
+        "where `mdir-smtp serve` listens: `smtp://`, `submission://`, `submissions://`, `lmtp://`"
+        " addresses, by commas; `unix:/path` is LMTP on a socket",
+    ),
     Setting("MDIR_SMTP_HOSTNAME", None, "name of this host in `received`; default: the system's"),
+    Setting("MDIR_SMTP_TLS_CERT", None, "certificate of the SMTP server with its chain, in PEM"),
+    Setting("MDIR_SMTP_TLS_KEY", None, "its private key; default: in the same file"),
+    Setting(
+        "MDIR_SMTP_CLIENT_CA",
+        None,
+        "certificates, in PEM, that those of users must lead to; needed for AUTH EXTERNAL",
+    ),
+    Setting(
+        "MDIR_SMTP_STATE",
+        None,
+        "the SMTP server's own database; default: `smtp.sqlite3` in the user's data directory",
+    ),
+    Setting(
+        "MDIR_SMTP_POSTMASTER",
+        None,
+        "address of the account for postmaster and abuse; default: the oldest account",
+    ),
     Setting(
         "MDIR_SMTP_AUTHSERV",
         None,
@@ -100,6 +123,10 @@ class Settings:
     def listen(self) -> str:
         """Where `mdird serve` listens."""
         return self.find("MDIRD_LISTEN") or f"unix:{_user_runtime_directory()}/mdird.socket"
+
+    def smtp_state(self) -> str:
+        """Path of the SMTP server's own database."""
+        return self.find("MDIR_SMTP_STATE") or os.path.join(_user_data_directory(), "smtp.sqlite3")
 
     def _read_files(self) -> list[dict[str, str]]:
         if self._config is not None:

@@ -53,6 +53,9 @@ def parser() -> Parser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _add_deliver(commands.add_parser("deliver", help="deliver one mail from standard input"))
     _add_account(commands)
+    from mdirclient.cli.smtp_serve import add_serve  # who delivers needs it not
+
+    add_serve(commands)
     return top
 
 
@@ -116,7 +119,7 @@ def _account_add(arguments: argparse.Namespace) -> int:
 
 def _deliver(arguments: argparse.Namespace) -> int:
     from mdirclient.connect import connect
-    from mdirclient.smtp.accounts import UnknownRecipientError
+    from mdirclient.smtp.accounts import Places, UnknownRecipientError
     from mdirclient.smtp.deliver import Host, deliver
     from mdirclient.smtp.envelope import read_envelope
 
@@ -126,10 +129,10 @@ def _deliver(arguments: argparse.Namespace) -> int:
     host = Host(
         settings.find("MDIR_SMTP_HOSTNAME") or os.uname().nodename, tuple(authserv_ids), _date()
     )
-    accounts = settings.get("MDIR_SMTP_ACCOUNTS").strip("/")
+    places = Places.from_settings(settings)
     try:
         with connect(create=False, settings=settings) as mdird:
-            deliver(_standard_input(), mdird, envelope=envelope, accounts=accounts, host=host)
+            deliver(_standard_input(), mdird, envelope=envelope, places=places, host=host)
     except UnknownRecipientError as error:
         say(f"{PROGRAM} deliver: {error}")
         return exits.NO_USER

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 import socket
 import ssl
@@ -16,7 +15,7 @@ from mdirclient.connect import open_own
 from mdirclient.errors import TransportError
 from mdirclient.protocol.address import DEFAULT_PORT
 from mdirclient.server.server import Limits, Server, certificates_needed
-from mdirclient.service.listen import listen, parse_places
+from mdirclient.service.listen import allow_many_files, listen, name_of, parse_places
 from mdirclient.service.log import Log, make_log
 from mdirclient.service.notify import notify, take_sockets
 from mdirclient.service.tls import fingerprint, own_certificate, server_context
@@ -50,8 +49,9 @@ def serve(settings: Settings, options: Options) -> None:
     log = make_log(as_json=options.as_json)
     mdird, store = open_own(settings, reserve=options.reserve)
     with mdird:
-        sockets = take_sockets(os.environ) or _sockets(options.listen or settings.listen())
-        _allow_many_files()
+        given = [one for _, one in take_sockets(os.environ)]
+        sockets = given or _sockets(options.listen or settings.listen())
+        allow_many_files()
         asyncio.run(_serve(mdird, store, sockets, options, log))
 
 
@@ -72,7 +72,7 @@ async def _serve(
     server = Server(mdird, store, log, Limits(history=options.history))
     await server.start(sockets, _context(mdird, sockets, options, log))
     for one in sockets:
-        log("listening", address=_name(one))
+        log("listening", address=name_of(one))
     notify(os.environ, "READY=1")
     await stopped.wait()
     notify(os.environ, "STOPPING=1")
@@ -102,17 +102,3 @@ def _sockets(text: str) -> list[socket.socket]:
                 str(place), f"cannot listen there: {error.strerror or error}"
             ) from error
     return sockets
-
-
-def _name(one: socket.socket) -> str:
-    name = one.getsockname()
-    if one.family == socket.AF_UNIX:
-        return f"unix:{name}"
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"tcp://{host}:{name[1]}"
-
-
-def _allow_many_files() -> None:
-    """Each connection is an open file: as many as the system allows."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 import stat
 from typing import Final
@@ -133,3 +134,19 @@ def _is_abandoned(path: str) -> bool:
     except OSError as error:
         return error.errno == errno.ENOENT
     return False
+
+
+def name_of(one: socket.socket) -> str:
+    """Where a socket listens, as a text."""
+    name = one.getsockname()
+    if one.family == socket.AF_UNIX:
+        return f"unix:{name}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"tcp://{host}:{name[1]}"
+
+
+def allow_many_files() -> int:
+    """Each connection is an open file: as many as the system allows, which is returned."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most

@@ -22,13 +22,14 @@ def notify(environ: MutableMapping[str, str], *lines: str) -> None:
         sender.sendto("\n".join(lines).encode(), name)
 
 
-def take_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
-    """The listening sockets that the service manager opened for this process.
+def take_sockets(environ: MutableMapping[str, str]) -> list[tuple[str, socket.socket]]:
+    """The listening sockets that the service manager opened for this process, with their names.
 
     The variables are removed, so that no child takes them for its own.
     """
     process, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
-    environ.pop("LISTEN_FDNAMES", None)
+    names = environ.pop("LISTEN_FDNAMES", "").split(":")
     if process != str(os.getpid()) or not count.isdecimal():
         return []
-    return [socket.socket(fileno=number) for number in range(_FIRST, _FIRST + int(count))]
+    names += ["unknown"] * int(count)
+    return [(names[number], socket.socket(fileno=_FIRST + number)) for number in range(int(count))]

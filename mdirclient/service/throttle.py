@@ -35,11 +35,11 @@ class Throttle:
         Returns:
             Seconds that its answer is to be held back.
         """
-        network = _network(address)
-        count, at = self._failures.pop(network, (0, 0.0))
+        source = network(address)
+        count, at = self._failures.pop(source, (0, 0.0))
         if self._clock() - at > _FORGOTTEN_AFTER:
             count = 0
-        self._failures[network] = count + 1, self._clock()
+        self._failures[source] = count + 1, self._clock()
         if len(self._failures) > _MAX_ADDRESSES:
             self._failures.popitem(last=False)
         if count < _FREE:
@@ -48,14 +48,14 @@ class Throttle:
 
     def forgive(self, address: str) -> None:
         """The attempt was right."""
-        network = _network(address)
-        count, at = self._failures.get(network, (0, 0.0))
+        source = network(address)
+        count, at = self._failures.get(source, (0, 0.0))
         if count:
-            self._failures[network] = count - 1, at
+            self._failures[source] = count - 1, at
 
 
-def _network(address: str) -> str:
-    """An IPv6 host has 2^64 addresses (RFC 6177): they count as one."""
+def network(address: str) -> str:
+    """What an address counts as: an IPv6 host has 2^64 of them (RFC 6177), which are one."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -5,15 +5,22 @@ Writes to the mdir only.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import attrs
 
-from mdirclient.errors import FolderPathError, MdirError, NotFoundReplyError
+from mdirclient.errors import (
+    FolderPathError,
+    MdirError,
+    NotFoundReplyError,
+    PermanentReplyError,
+)
 from mdirclient.header import Header
 from mdirclient.mdird.tree import folder_id, make_folder
 from mdirclient.naming import check_name
 from mdirclient.settings import Settings
+from mdirclient.smtp.book import Book
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import Mdird
@@ -21,18 +28,23 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Places:
-    """The folders agreed on. Each holds a folder for each address; `users` an entry a user."""
+    """The folders agreed on. Each holds a folder for each address; `users` an entry a user.
+
+    `postmaster` is the address that gets what is for postmaster and abuse.
+    """
 
     users: str
     accounts: str
     outbox: str
     spam: str
+    postmaster: str | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Places:
         """As the settings say."""
         names = ("MDIR_USERS", "MDIR_SMTP_ACCOUNTS", "MDIR_SMTP_OUTBOX", "MDIR_SMTP_SPAM")
-        return cls(*(settings.get(name).strip("/") for name in names))
+        users, accounts, outbox, spam = (settings.get(name).strip("/") for name in names)
+        return cls(users, accounts, outbox, spam, settings.find("MDIR_SMTP_POSTMASTER"))
 
 
 @attrs.define(eq=False, slots=False)
@@ -87,15 +99,15 @@ def _halves(address: str) -> tuple[str, str]:
     return local, domain.removesuffix(".")
 
 
-def find_account(mdird: Mdird, accounts: str, candidates: tuple[str, ...]) -> str | None:
+def find_account(mdird: Mdird, places: Places, candidates: tuple[str, ...]) -> str | None:
     """The account folder for the first address that has one, or None.
 
-    Addresses compare without case; what follows `+` in the local part (sub-addressing,
-    RFC 5233) may be missing in the account's name.
+    See `Book` for how addresses compare. An account of exactly this name is found without
+    reading all accounts and users.
 
     Args:
         mdird: where the folders are.
-        accounts: the folder of accounts.
+        places: the folders agreed on.
         candidates: spellings of one recipient, the preferred one first.
 
     Raises:
@@ -104,19 +116,33 @@ def find_account(mdird: Mdird, accounts: str, candidates: tuple[str, ...]) -> st
     """
     if not any(all(_halves(address)) for address in candidates):
         raise NoAddressError(candidates)
-    wanted = [name for address in candidates for name in _names(address)]
-    for name in wanted:
-        if _is_there(mdird, accounts, Header([("type", "dir"), ("name", name)])):
-            return f"{accounts}/{name}"
-    # Before somebody is told that there is no such account, every name is looked at.
-    names = {}
-    for header in mdird.lookup(accounts, Header([("type", "dir")])):
-        # Another folder than that of the accounts says nothing about an address.
-        if "@" in header["name"]:
-            names[header["name"].lower()] = header["name"]
-    if not names:
-        raise NoAccountsError(accounts)
-    return next((f"{accounts}/{names[name]}" for name in wanted if name in names), None)
+    for name in _names(candidates):
+        if _is_there(mdird, places.accounts, Header([("type", "dir"), ("name", name)])):
+            return f"{places.accounts}/{name}"
+    # Before somebody is told that there is no such account, every address is looked at.
+    book = read_book(mdird, places)
+    if not book.accounts:
+        raise NoAccountsError(places.accounts)
+    found = (book.find(*_halves(address)) for address in candidates)
+    account = next((one for one in found if one), None)
+    return f"{places.accounts}/{account.name}" if account else None
+
+
+def read_book(mdird: Mdird, places: Places) -> Book:
+    """All accounts and users, as they are now.
+
+    Raises:
+        NoAccountsError: there is no folder of accounts.
+    """
+    try:
+        accounts = list(mdird.lookup(places.accounts, Header([("type", "dir")])))
+    except NotFoundReplyError:
+        raise NoAccountsError(places.accounts) from None
+    users: list[Header] = []
+    # Who delivers may have no right to read them; then there are no aliases for it.
+    with contextlib.suppress(PermanentReplyError):
+        users = list(mdird.lookup(places.users, Header([("type", "user")])))
+    return Book(accounts, users, postmaster=places.postmaster)
 
 
 def add_account(
@@ -162,14 +188,12 @@ def add_account(
     return account
 
 
-def _names(address: str) -> list[str]:
-    try:
-        name = normal_address(address)
-    except FolderPathError:
-        return []
-    local, _, domain = name.rpartition("@")
-    base = local.partition("+")[0]
-    return [name, f"{base}@{domain}"] if base and base != local else [name]
+def _names(candidates: tuple[str, ...]) -> list[str]:
+    names = []
+    for address in candidates:
+        with contextlib.suppress(FolderPathError):
+            names.append(normal_address(address))
+    return names
 
 
 def _is_there(mdird: Mdird, folder: str, pattern: Header) -> bool:

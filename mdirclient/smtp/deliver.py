@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mdirclient.mail.stored import StoredMessage
-from mdirclient.smtp.accounts import UnknownRecipientError, find_account
+from mdirclient.smtp.accounts import Places, UnknownRecipientError, find_account
 from mdirclient.smtp.envelope import Envelope
+from mdirclient.smtp.trace import received
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import Mdird
@@ -34,7 +35,7 @@ class Host:
 
 
 def deliver(
-    chunks: Iterable[bytes], mdird: Mdird, *, envelope: Envelope, accounts: str, host: Host
+    chunks: Iterable[bytes], mdird: Mdird, *, envelope: Envelope, places: Places, host: Host
 ) -> StoredMessage:
     """Deliver one mail: parts to the store, headers to the account folders.
 
@@ -45,7 +46,7 @@ def deliver(
         chunks: the mail's bytes, in pieces.
         mdird: where the accounts are.
         envelope: who sends and who receives.
-        accounts: the folder of accounts.
+        places: the folders agreed on.
         host: this host.
 
     Raises:
@@ -62,7 +63,7 @@ def deliver(
         folders: dict[str, str | None] = {}
         unknown = []
         for spellings in envelope.recipients:
-            folder = find_account(mdird, accounts, spellings)
+            folder = find_account(mdird, places, spellings)
             if folder is None:
                 unknown.append(spellings[0])
             else:
@@ -89,7 +90,13 @@ def _classify(
         for folder, recipient in folders.items():
             headers = message.headers(
                 authserv_ids=host.authserv_ids,
-                received=_received(envelope, host, recipient),
+                received=received(
+                    client=envelope.client_name or envelope.client_address,
+                    host=host.name,
+                    protocol="local",
+                    recipient=recipient,
+                    date=host.date,
+                ),
                 envelope_from=envelope.reverse_path or _first(message, ("return-path",)),
                 envelope_to=recipient or _first(message, ("delivered-to", "x-original-to")),
                 client_address=envelope.client_address,
@@ -98,15 +105,6 @@ def _classify(
             )
             for header in headers:
                 batch.classify(folder, header)
-
-
-def _received(envelope: Envelope, host: Host, recipient: str | None) -> str:
-    """The trace in the form of RFC 5321 §4.4."""
-    client = envelope.client_name or envelope.client_address
-    words = [f"from {client}"] if client else []
-    words += [f"by {host.name} with local"]
-    words += [f"for <{recipient}>"] if recipient else []
-    return f"{' '.join(words)}; {host.date}"
 
 
 def _first(message: StoredMessage, names: Sequence[str]) -> str | None:

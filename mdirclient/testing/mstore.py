@@ -100,7 +100,7 @@ class MstoreContract:
         assert pushed == store.add(TWO_PARTS)
 
     def test_receive_prepared(self, store: Mstore) -> None:
-        """What takes long is done before; without commit nothing is there that anybody asked for."""
+        """What takes long can be done before the commit."""
         with store.receive() as receiver:
             receiver.write(TWO_PARTS)
             receiver.prepare()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mdirclient import Folder, connect
 from mdirclient.mstore import DirectoryMstore
+from mdirclient.smtp.accounts import Places
 from mdirclient.smtp.deliver import Host, deliver
 from mdirclient.smtp.envelope import read_envelope
 from tests.crash.ladder import Ladder, killed_at
@@ -20,6 +21,7 @@ from tests.mails import small, two_photos
 from tests.system.commands import World
 
 ACCOUNTS = ["jo@machin.com", "li@machin.com"]
+PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam")
 
 
 def urls(world: World, account: str) -> list[str]:
@@ -97,7 +99,7 @@ def test_killed_at_each_step_then_again(served: World) -> None:
 
         def once(mail: bytes = mail) -> None:
             with connect(served.environ["MDIRD"], create=False) as mdird:
-                deliver([mail], mdird, envelope=envelope, accounts="SMTP/Accounts", host=host)
+                deliver([mail], mdird, envelope=envelope, places=PLACES, host=host)
 
         ladder.note(is_reached=killed_at(step, once))
         once()

@@ -1,0 +1,94 @@
+"""The command line `mdir-smtp serve`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Final
+
+import attrs
+
+from mdirclient.cli import exits
+from mdirclient.cli.arguments import Parser, UsageError, add_config, settings_of
+
+#: Option → what it says; each is a field of `Limits`, of the type of its default.
+_LIMITS: Final = (
+    ("size", "BYTES", "of a mail"),
+    ("recipients", "N", "of a mail"),
+    ("errors", "N", "commands of a connection that are refused before it is closed"),
+    ("connections", "N", "at once"),
+    ("per-address", "N", "of these from one address; of IPv6 from one /64"),
+    ("idle", "SECONDS", "for a command, and between two pieces of a mail"),
+    ("rate", "BYTES", "a second that a mail must come with, after --idle seconds"),
+    ("early", "SECONDS", "before the greeting in which a client must say nothing; 0: none"),
+    ("commit", "SECONDS", "after the end of a mail, within which it is answered"),
+    ("drain", "SECONDS", "that mails on their way have when the server stops"),
+    ("per-hour", "N", "recipients of a user's mails in an hour"),
+    ("keep", "DAYS", "that what happened to a mail is remembered"),
+)
+
+
+def add_serve(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Add the command."""
+    command = commands.add_parser(
+        "serve",
+        help="receive mail: a real SMTP server",
+        description="Receive mail for the accounts of the mdir, until a signal comes. SIGTERM lets"
+        " the mails on their way end; SIGHUP reads the certificate again, which is noticed by"
+        " itself within a minute.",
+    )
+    command.add_argument(
+        "--listen",
+        metavar="ADDRESSES",
+        help="such as smtp://:25,submissions://:465,unix:/run/mdir-smtp/lmtp; default:"
+        " MDIR_SMTP_LISTEN",
+    )
+    command.add_argument(
+        "--no-tls", action="store_true", help="offer no TLS; then there is no submission"
+    )
+    command.add_argument("--json", action="store_true", help="log lines as JSON")
+    limits = command.add_argument_group("limits")
+    for name, metavar, meaning in _LIMITS:
+        limits.add_argument(f"--{name}", metavar=metavar, help=meaning)
+    limits.add_argument(
+        "--allow",
+        metavar="NETWORK",
+        action="append",
+        help="exempt from --per-address and --early; may be repeated; default: loopback",
+    )
+    add_config(command)
+    command.set_defaults(command=_serve)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    try:
+        from mdirclient.smtp.serve.limits import Limits, parse_networks
+        from mdirclient.smtp.serve.process import Options, serve
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{error.name} is missing; install it with: pip install 'mdirclient[smtp]'"
+        ) from None
+    limits = Limits()
+    if arguments.allow:
+        limits = attrs.evolve(limits, allow=parse_networks(arguments.allow))
+    given: dict[str, Any] = {}
+    for name, _, _ in _LIMITS:
+        field = name.replace("-", "_")
+        if (text := getattr(arguments, field)) is not None:
+            given[field] = _number(name, text, type(getattr(limits, field)))
+    limits = attrs.evolve(limits, **given)
+    serve(
+        settings_of(arguments),
+        Options(arguments.listen, not arguments.no_tls, arguments.json, limits),
+    )
+    return exits.OK
+
+
+def _number(name: str, text: str, kind: type[int | float]) -> int | float:
+    least = 0 if name == "early" else 1
+    try:
+        number = kind(text)
+    except ValueError:
+        number = -1
+    if not least <= number < 10**12:
+        raise UsageError(f"--{name}: expected a number of at least {least}, not {text!a}")
+    return number

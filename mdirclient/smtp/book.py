@@ -1,0 +1,140 @@
+"""Who gets the mail to an address: a book made of the account folders and the users. Pure.
+
+What the entries say (docs: howto/smtp-server)::
+
+    type: dir                      type: user
+    name: jo@machin.org            name: jo
+    address: jo@machin.org         address: jo@machin.org
+    user: jo                       alias: jojo@machin.org
+                                   alias: @machin.net
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+
+import attrs
+
+from mdirclient.header import Header
+
+#: Always accepted at our domains (RFC 5321 §4.5.1, RFC 2142 §2).
+POSTMASTERS: Final = frozenset(["postmaster", "abuse"])
+_MAX_DOMAIN: Final = 255
+
+
+@attrs.frozen
+class Account:
+    """A mail address that is served.
+
+    Attributes:
+        name: of its folder in the folder of accounts.
+        address: as people write it.
+        user: whom it belongs to, or None.
+    """
+
+    name: str
+    address: str
+    user: str | None
+
+
+class Book:
+    """The accounts of one moment. Never changes.
+
+    Addresses compare without case (RFC 5321 §2.4 lets a host decide that), domains as IDNA 2008
+    encodes them. An account wins over an alias, both over what follows `+` (sub-addressing,
+    RFC 5233), that over postmaster and abuse, and an alias `@domain` takes the rest.
+
+    Args:
+        accounts: entries of the folder of accounts, the oldest first.
+        users: entries of users.
+        postmaster: address of the account that gets what is for postmaster and abuse; None, or
+            one that is not there: the oldest account.
+    """
+
+    def __init__(
+        self, accounts: Iterable[Header], users: Iterable[Header], *, postmaster: str | None = None
+    ) -> None:
+        #: Name → the user's entry.
+        self.users = {user["name"]: user for user in users if "name" in user}
+        #: The accounts, the oldest first.
+        self.accounts = tuple(_accounts(accounts))
+        self._found: dict[tuple[str, str], Account] = {}
+        for account in self.accounts:
+            self._found.setdefault(_key(account.address), account)
+        own = dict(self._found)
+        for user in self.users.values():
+            self._add_aliases(user, own)
+        self._domains = {domain for _, domain in self._found}
+        oldest = self.accounts[0] if self.accounts else None
+        #: Who gets what is for postmaster and abuse.
+        self.postmaster = own.get(_key(postmaster or "")) or oldest
+
+    def find(self, local: str, domain: str) -> Account | None:
+        """The account that gets the mail to an address, or None.
+
+        Args:
+            local: local part without quotes.
+            domain: as it was written; empty: ours, for `<postmaster>`.
+        """
+        host, name = normal_domain(domain), _normal_local(local)
+        found = self._found.get((name, host))
+        base, plus, _ = name.partition("+")
+        if not found and plus and base:
+            found = self._found.get((base, host))
+        if not found and name in POSTMASTERS and (host in self._domains or not host):
+            found = self.postmaster
+        return found or (self._found.get(("", host)) if name else None)
+
+    def has_domain(self, domain: str) -> bool:
+        """Whether a domain is ours: one of an account or an alias."""
+        return normal_domain(domain) in self._domains
+
+    def is_own(self, user: str, local: str, domain: str) -> bool:
+        """Whether an address is a user's own, so that they may send in its name."""
+        found = self.find(local, domain)
+        return found is not None and found.user == user
+
+    def _add_aliases(self, user: Header, own: dict[tuple[str, str], Account]) -> None:
+        """Further addresses of a user lead to the first of theirs that has an account."""
+        addresses = user.get_all("address")
+        first = next((own[key] for key in map(_key, addresses) if key in own), None)
+        first = first or next((one for one in self.accounts if one.user == user["name"]), None)
+        if first:
+            for address in (*addresses, *user.get_all("alias")):
+                if _key(address)[1]:
+                    self._found.setdefault(_key(address), first)
+
+
+def normal_domain(domain: str) -> str:
+    """A domain as it is compared: ASCII in lower case, without a dot at its end.
+
+    Two that only look alike stay different. Source: RFC 5891 (IDNA 2008), mapped by UTS 46.
+    """
+    bare = domain.strip().removesuffix(".")
+    if bare.isascii() or len(bare) > _MAX_DOMAIN:
+        return bare.lower()
+    try:
+        import idna  # extra `smtp`; who delivers has no other domains as a rule
+
+        return idna.encode(bare, uts46=True).decode("ascii").lower()
+    except (ImportError, ValueError):
+        return unicodedata.normalize("NFC", bare).casefold()
+
+
+def _accounts(entries: Iterable[Header]) -> Iterable[Account]:
+    for entry in entries:
+        name = entry.get("name") or ""
+        # Another folder than that of an account says nothing about an address.
+        if "@" in name and entry.get("type") == "dir":
+            yield Account(name, entry.get("address") or name, entry.get("user"))
+
+
+def _normal_local(local: str) -> str:
+    return unicodedata.normalize("NFC", local).casefold()
+
+
+def _key(address: str) -> tuple[str, str]:
+    local, _, domain = address.strip().removeprefix("<").removesuffix(">").rpartition("@")
+    return _normal_local(local), normal_domain(domain)

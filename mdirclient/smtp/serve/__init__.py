@@ -1,0 +1,1 @@
+"""The SMTP server: connections, their mails, and what of them is stored."""

@@ -1,0 +1,93 @@
+"""What is noted of a mail while it comes, and the record that it becomes. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mdirclient.smtp.engine import Connection, Path, Reply
+from mdirclient.smtp.state import ABANDONED, DEFERRED, REFUSED, Record
+from mdirclient.smtp.trace import protocol_name
+
+if TYPE_CHECKING:
+    from mdirclient.smtp.book import Account
+    from mdirclient.smtp.serve.server import Listener
+
+#: Recipients that were refused, of which the record tells.
+_MAX_REFUSED: Final = 50
+
+
+class Note:
+    """A mail on its way, as the record will tell it.
+
+    Attributes:
+        recipients: that were accepted, in their order, with the account that gets it.
+        refused: that were not.
+        size: bytes that came.
+        is_utf8: whether MAIL said SMTPUTF8.
+    """
+
+    __slots__ = (
+        "address",
+        "at",
+        "engine",
+        "is_utf8",
+        "listener",
+        "recipients",
+        "refused",
+        "reverse_path",
+        "size",
+    )
+
+    def __init__(
+        self, listener: Listener, engine: Connection, address: str, reverse_path: str, at: float
+    ) -> None:
+        self.listener = listener
+        self.engine = engine
+        self.address = address
+        self.reverse_path = reverse_path
+        self.at = at
+        self.recipients: list[tuple[Path, Account]] = []
+        self.refused: list[str] = []
+        self.size = 0
+        self.is_utf8 = False
+
+    @property
+    def protocol(self) -> str:
+        """Such as `ESMTPS`."""
+        return protocol_name(
+            is_lmtp=self.listener.profile.is_lmtp,
+            is_extended=self.engine.is_extended,
+            is_utf8=self.is_utf8,
+            is_secured=self.engine.is_secured,
+            has_user=self.engine.user is not None,
+        )
+
+    def accept(self, path: Path, account: Account) -> None:
+        """A recipient was accepted."""
+        self.recipients.append((path, account))
+
+    def refuse(self, path: Path, reply: Reply) -> None:
+        """A recipient was not."""
+        if len(self.refused) < _MAX_REFUSED:
+            self.refused.append(f"{reply.code} {path}")
+
+    def record(self, reply: Reply | None, *, anchor: str = "", verdict: str = "") -> Record:
+        """What happened: `reply` was the last one; None: the client gave up."""
+        if not verdict:
+            temporary = DEFERRED if reply and reply.code < 500 else REFUSED
+            verdict = temporary if reply else ABANDONED
+        return Record(
+            at=self.at,
+            listener=self.listener.kind,
+            client=self.address,
+            helo=self.engine.helo or "",
+            protocol=self.protocol,
+            user=self.engine.user or "",
+            reverse_path=self.reverse_path,
+            recipients=tuple(str(path) for path, _ in self.recipients),
+            refused=tuple(self.refused),
+            size=self.size,
+            verdict=verdict,
+            reply=f"{reply.code} {reply.enhanced}".strip() if reply else "",
+            anchor=anchor,
+        )

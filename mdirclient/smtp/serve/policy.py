@@ -1,0 +1,155 @@
+"""Who may send to whom: decisions, from the list of accounts as it is now."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from mdirclient.errors import ReplyError
+from mdirclient.header import Header
+from mdirclient.service.login import Login
+from mdirclient.service.throttle import network
+from mdirclient.smtp.engine import NULL_PATH, Connection, Path, Reply, Transaction
+from mdirclient.smtp.engine import reply as replies
+from mdirclient.smtp.engine.sasl import Credentials
+from mdirclient.smtp.serve import answers
+from mdirclient.smtp.serve.limits import Limits
+from mdirclient.smtp.serve.note import Note
+
+if TYPE_CHECKING:
+    from mdirclient.service.log import Log
+    from mdirclient.smtp.following import Following
+
+#: Of a user's entry: SHA-256 of a certificate that is theirs, hexadecimal, also with colons.
+FINGERPRINT_FIELD: Final = "certificate-fingerprint"
+_HOUR: Final = 3600.0
+_MAX_USERS: Final = 100_000
+
+
+class Policy:
+    """Decides about senders, recipients and users. Used in one loop.
+
+    Args:
+        following: the accounts.
+        limits: of users.
+        over: called with the name of a user who is over their limit, once an hour.
+        log: of failures to authenticate.
+    """
+
+    def __init__(
+        self, following: Following, limits: Limits, over: Callable[[str], None], log: Log
+    ) -> None:
+        self._following = following
+        self._over = over
+        self._log = log
+        self._login = Login()
+        self._quota = Quota(limits.per_hour)
+
+    def sender(self, user: str | None, transaction: Transaction) -> Reply:
+        """May this sender begin a mail? Users send in their own names only."""
+        path = transaction.reverse_path
+        if user is None or path == NULL_PATH:
+            return replies.SENDER_OK
+        if not self._following.is_current:
+            return answers.TRY_AGAIN
+        is_own = self._following.book.is_own(user, path.local, path.domain)
+        return replies.SENDER_OK if is_own else answers.NOT_YOURS
+
+    def recipient(self, user: str | None, path: Path, note: Note) -> Reply:
+        """Is this a recipient? The note takes down who it is."""
+        reply = self._recipient(user, path, note)
+        if not reply.is_positive:
+            note.refuse(path, reply)
+        return reply
+
+    def _recipient(self, user: str | None, path: Path, note: Note) -> Reply:
+        book = self._following.book
+        if not self._following.is_current or not book.accounts:
+            return answers.TRY_AGAIN
+        account = book.find(path.local, path.domain)
+        if account is None:
+            is_ours = book.has_domain(path.domain) or not path.domain
+            return answers.NO_ACCOUNT if is_ours else self._foreign(user)
+        if user is not None and not self._is_within_quota(user):
+            return answers.OVER_QUOTA
+        note.accept(path, account)
+        return replies.RECIPIENT_OK
+
+    def _foreign(self, user: str | None) -> Reply:
+        return answers.NOT_OURS if user is None else answers.NO_RELAY
+
+    def _is_within_quota(self, user: str) -> bool:
+        is_within, is_first = self._quota.take(user, time.monotonic())
+        if is_first:
+            self._over(user)
+        return is_within
+
+    async def authenticate(
+        self, engine: Connection, credentials: Credentials, address: str
+    ) -> Reply:
+        """Is it this user? Wrong passwords are counted by address and by user."""
+        name = credentials.user
+        if not self._following.is_current:
+            return answers.AUTH_BUSY
+        if credentials.mechanism == "EXTERNAL":
+            found = self._of_certificate(name, engine.fingerprint)
+        else:
+            try:
+                found = await self._of_password(name, credentials.password, address)
+            except ReplyError:
+                return answers.AUTH_BUSY
+        if found is None:
+            self._log("auth-failed", client=address, user=name, mechanism=credentials.mechanism)
+            return answers.BAD_CREDENTIALS
+        return replies.AUTHENTICATED
+
+    async def _of_password(self, name: str, password: str, address: str) -> str | None:
+        sources = network(address), f"user {name}"
+        user = self._user(name)
+        return await self._login.check(user, name, password, *sources, tokens=False)
+
+    def _of_certificate(self, name: str, fingerprint: str | None) -> str | None:
+        user = self._user(name) if name else None
+        users = self._following.book.users.values() if not name else [user] if user else []
+        for one in users:
+            kept = (text.replace(":", "").lower() for text in one.get_all(FINGERPRINT_FIELD))
+            if fingerprint and fingerprint in (text.removeprefix("sha256") for text in kept):
+                return one["name"]
+        return None
+
+    def _user(self, name: str) -> Header | None:
+        """A user by name, or by one of their addresses."""
+        book = self._following.book
+        if name in book.users:
+            return book.users[name]
+        local, _, domain = name.rpartition("@")
+        account = book.find(local, domain) if domain else None
+        return book.users.get(account.user or "") if account else None
+
+
+class Quota:
+    """Recipients of each user in an hour. Bounded: of too many users the oldest are forgotten.
+
+    Args:
+        most: recipients.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._users: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def take(self, user: str, now: float) -> tuple[bool, bool]:
+        """Count one more recipient.
+
+        Returns:
+            Whether it is within the limit, and whether it is the first in this hour that is not.
+        """
+        begun, count = self._users.pop(user, (now, 0))
+        if now - begun >= _HOUR:
+            begun, count = now, 0
+        self._users[user] = begun, count + 1
+        if len(self._users) > _MAX_USERS:
+            self._users.popitem(last=False)
+        return count < self._most, count == self._most

@@ -1,0 +1,246 @@
+"""`mdir-smtp serve` as a process: sockets, TLS, signals, the service manager."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from mdirclient import aio
+from mdirclient.errors import SettingsError, TransportError
+from mdirclient.service.listen import Place, allow_many_files, listen, name_of
+from mdirclient.service.log import Log, make_log
+from mdirclient.service.notify import notify, take_sockets
+from mdirclient.smtp.accounts import Places
+from mdirclient.smtp.deliver import Host
+from mdirclient.smtp.engine import Profile
+from mdirclient.smtp.following import Following
+from mdirclient.smtp.serve import answers
+from mdirclient.smtp.serve.certificates import Certificates
+from mdirclient.smtp.serve.limits import Limits
+from mdirclient.smtp.serve.server import Listener, Server
+from mdirclient.smtp.state import State
+
+if TYPE_CHECKING:
+    from mdirclient.interfaces import AsyncMdird
+    from mdirclient.settings import Settings
+
+#: Kind of a listener → its port where none is said (RFC 5321, 6409, 8314; RFC 2033 wants none).
+KINDS: Final = {"smtp": 25, "submission": 587, "submissions": 465, "lmtp": 24}
+#: Seconds between two tries to reach the mdird when the server starts.
+_PAUSE: Final = 2.0
+#: Open files that are not connections: contents on their way, databases, the mdird.
+_OTHER_FILES: Final = 400
+_EXHAUSTED: Final = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+
+
+@attrs.frozen
+class Options:
+    """What `mdir-smtp serve` was told; see its help."""
+
+    listen: str | None
+    has_tls: bool
+    as_json: bool
+    limits: Limits
+
+
+def serve(settings: Settings, options: Options) -> None:
+    """Serve until a signal comes.
+
+    Raises:
+        SettingsError: an address or a certificate cannot be used.
+        TransportError: it cannot be listened there.
+        StoreError: the server's own database cannot be opened.
+    """
+    log = make_log(as_json=options.as_json)
+    # Before anything is waited for: who listens on a low port gives up that right later.
+    sockets = _given_sockets() or _sockets(options.listen or settings.get("MDIR_SMTP_LISTEN"))
+    most = allow_many_files()
+    connections = min(options.limits.connections, max(most - _OTHER_FILES, most // 2))
+    limits = attrs.evolve(options.limits, connections=connections)
+    path = settings.smtp_state()
+    state = State(path)
+    try:
+        directory = os.path.dirname(os.path.abspath(path))
+        tls = Certificates(settings, directory, log) if options.has_tls else None
+        asyncio.run(_serve(settings, sockets, state, tls=tls, limits=limits, log=log))
+    finally:
+        state.close()
+
+
+async def _serve(
+    settings: Settings,
+    sockets: list[tuple[str, socket.socket]],
+    state: State,
+    *,
+    tls: Certificates | None,
+    limits: Limits,
+    log: Log,
+) -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    reserve = _Reserve([one for _, one in sockets], log)
+    loop.set_exception_handler(reserve.on_exception)
+    ended = loop.create_task(stopped.wait())
+    mdird = await _first(_connected(settings, log), ended)
+    if mdird is None:
+        return
+    async with mdird:
+        places = Places.from_settings(settings)
+        host = _host(settings)
+        following = Following(mdird, places, log)
+        server = Server(mdird, following, state, places=places, host=host, limits=limits, log=log)
+        followed = loop.create_task(following.run())
+        listeners = [(_listener(kind, host.name, tls, limits), one) for kind, one in sockets]
+        await server.start_listening(listeners)
+        if tls:
+            loop.add_signal_handler(signal.SIGHUP, tls.reload)
+            server.start(tls.watch())
+        for listener, one in listeners:
+            log("listening", kind=listener.kind, address=name_of(one))
+        notify(os.environ, "READY=1")
+        tasks: list[asyncio.Task[Any]] = [ended, followed]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        notify(os.environ, "STOPPING=1")
+        log("stopping", connections=len(server.sessions))
+        await server.stop()
+        if followed.done():
+            followed.result()
+        followed.cancel()
+
+
+async def _first(
+    work: Coroutine[object, object, AsyncMdird], ended: asyncio.Task[bool]
+) -> AsyncMdird | None:
+    """The mdird; None if the process is to end before there is one."""
+    task = asyncio.create_task(work)
+    tasks: list[asyncio.Task[Any]] = [task, ended]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        return task.result()
+    task.cancel()
+    return None
+
+
+async def _connected(settings: Settings, log: Log) -> AsyncMdird:
+    """The mdird, as soon as it is there. Until then nobody is let in: senders try again."""
+    said = ""
+    while True:
+        try:
+            return await aio.connect(create=False, settings=settings)
+        except TransportError as error:
+            if str(error) != said:
+                log("waiting", reason=error)
+            said = str(error)
+        await asyncio.sleep(_PAUSE)
+
+
+def _host(settings: Settings) -> Host:
+    authserv_ids = (settings.find("MDIR_SMTP_AUTHSERV") or "").replace(",", " ").split()
+    name = settings.find("MDIR_SMTP_HOSTNAME") or os.uname().nodename
+    if not (name.isascii() and name.isprintable()) or " " in name:
+        raise SettingsError("MDIR_SMTP_HOSTNAME", name, "expected a host name in ASCII")
+    return Host(name, tuple(authserv_ids), "")
+
+
+def _listener(kind: str, hostname: str, tls: Certificates | None, limits: Limits) -> Listener:
+    is_submission = kind.startswith("submission")
+    if is_submission and not tls:
+        raise SettingsError("MDIR_SMTP_LISTEN", kind, "submission needs TLS")
+    profile = Profile(
+        hostname,
+        is_lmtp=kind == "lmtp",
+        is_submission=is_submission,
+        has_tls=tls is not None and kind != "submissions",
+        max_size=limits.size,
+        max_recipients=limits.recipients,
+        max_errors=limits.errors,
+    )
+    return Listener(kind, profile, kind == "submissions", tls.of(kind) if tls else lambda: None)
+
+
+def parse_listen(text: str) -> list[tuple[str, Place]]:
+    """Read `smtp://host:port` and the like, and `unix:/path` for LMTP, by commas.
+
+    Raises:
+        SettingsError: something else.
+    """
+    found = []
+    for word in (word.strip() for word in text.split(",") if word.strip()):
+        if word.startswith("unix:"):
+            path = word.removeprefix("unix:").removeprefix("//")
+            if not path.startswith("/"):
+                raise SettingsError("MDIR_SMTP_LISTEN", word, "a socket's path begins with /")
+            found.append(("lmtp", Place(path=path)))
+            continue
+        try:
+            parts = urlsplit(word)
+            port = parts.port
+        except ValueError as error:
+            raise SettingsError("MDIR_SMTP_LISTEN", word, str(error)) from None
+        if parts.scheme not in KINDS or parts.path.strip("/") or parts.username is not None:
+            expected = f"expected {', '.join(f'{kind}://host:port' for kind in KINDS)}"
+            raise SettingsError("MDIR_SMTP_LISTEN", word, f"{expected} or unix:/path")
+        place = Place(host=parts.hostname or "", port=KINDS[parts.scheme] if port is None else port)
+        found.append((parts.scheme, place))
+    if not found:
+        raise SettingsError("MDIR_SMTP_LISTEN", text, "there is no address in it")
+    return found
+
+
+def _sockets(text: str) -> list[tuple[str, socket.socket]]:
+    found: list[tuple[str, socket.socket]] = []
+    for kind, place in parse_listen(text):
+        try:
+            found += [(kind, one) for one in listen(place)]
+        except OSError as error:
+            raise TransportError(
+                str(place), f"cannot listen there: {error.strerror or error}"
+            ) from error
+    return found
+
+
+def _given_sockets() -> list[tuple[str, socket.socket]]:
+    """Those of the service manager: `FileDescriptorName=` says the kind."""
+    given = take_sockets(os.environ)
+    for name, _ in given:
+        if name not in KINDS:
+            raise SettingsError(
+                "FileDescriptorName", name, f"expected one of {', '.join(KINDS)} for each socket"
+            )
+    return given
+
+
+class _Reserve:
+    """A descriptor that is kept for the moment in which there are no others."""
+
+    def __init__(self, listening: Sequence[socket.socket], log: Log) -> None:
+        self._listening = {one.fileno(): one for one in listening}
+        self._log = log
+        self._kept = socket.socket()
+
+    def on_exception(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What the loop calls. When there are no more it stops accepting for a second by itself."""
+        error, found = context.get("exception"), context.get("socket")
+        if not isinstance(error, OSError) or error.errno not in _EXHAUSTED or found is None:
+            self._log("defect", what=context["message"], error=repr(error))
+            return
+        self._log("exhausted", reason=error)
+        self._kept.close()
+        # Whoever waits is gone already, or is told.
+        with contextlib.suppress(OSError, KeyError):
+            refused, _peer = self._listening[found.fileno()].accept()
+            with refused:
+                refused.setblocking(False)
+                refused.send(answers.TOO_MANY.to_bytes())
+        self._kept = socket.socket()

@@ -1,0 +1,321 @@
+"""The SMTP server in one loop: listeners, connections, and what they share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import email.utils
+import hashlib
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from mdirclient.errors import MdirError
+from mdirclient.header import Header
+from mdirclient.service.throttle import network
+from mdirclient.smtp.deliver import Host
+from mdirclient.smtp.engine import Profile, Reply, Transaction
+from mdirclient.smtp.serve import answers
+from mdirclient.smtp.serve.commit import Committer, Mail, Recipient
+from mdirclient.smtp.serve.intake import Intake
+from mdirclient.smtp.serve.limits import Limits
+from mdirclient.smtp.serve.note import Note
+from mdirclient.smtp.serve.policy import Policy
+from mdirclient.smtp.serve.session import HANDSHAKE, Session
+from mdirclient.smtp.state import ACCEPTED, Record, State
+from mdirclient.smtp.trace import received
+
+if TYPE_CHECKING:
+    import ssl
+
+    from mdirclient.interfaces import AsyncMdird, Mstore
+    from mdirclient.service.log import Log
+    from mdirclient.smtp.accounts import Places
+    from mdirclient.smtp.following import Following
+
+#: Bytes that are read at once; shared by all connections.
+_BUFFER: Final = 32 << 10
+#: Threads that write large mails.
+_WRITERS: Final = 4
+_BACKLOG: Final = 1024
+#: Seconds between two looks at who is late, and at the records of mails that were refused.
+_SWEEP: Final = 1.0
+_DAY: Final = 86_400.0
+#: Turns of the loop after which a connection that was accepted has its session.
+_ACCEPTING: Final = 5
+
+
+@attrs.frozen
+class Listener:
+    """Where clients come in.
+
+    Attributes:
+        kind: `smtp`, `submission`, `submissions` or `lmtp`.
+        profile: what is offered.
+        is_secured: whether TLS begins with the connection.
+        context: gives the TLS context, or None.
+    """
+
+    kind: str
+    profile: Profile
+    is_secured: bool
+    context: Callable[[], ssl.SSLContext | None]
+
+
+class Server:
+    """See the module. Used in one loop.
+
+    Args:
+        mdird: where the headers go.
+        following: the list of accounts; the caller runs it.
+        state: where what happened is kept.
+        places: the folders agreed on.
+        host: this host; its date is not used.
+        limits: of clients.
+        log: of events.
+    """
+
+    def __init__(
+        self,
+        mdird: AsyncMdird,
+        following: Following,
+        state: State,
+        *,
+        places: Places,
+        host: Host,
+        limits: Limits,
+        log: Log,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.limits = limits
+        self.log = log
+        self.store: Mstore = mdird.store
+        self.buffer = memoryview(bytearray(_BUFFER))
+        self.writers = ThreadPoolExecutor(_WRITERS, "smtp-write")
+        self.policy = Policy(following, limits, self._over, log)
+        self.committer = Committer(
+            mdird,
+            mdird.store,
+            state,
+            describe=self._describe,
+            authserv_ids=host.authserv_ids,
+            log=log,
+        )
+        self.sessions: set[Session] = set()
+        self.is_stopping = False
+        self._mdird = mdird
+        self._following = following
+        self._state = state
+        self._places = places
+        self._host = host
+        self._per_address: Counter[str] = Counter()
+        self._notes: dict[int, Note] = {}
+        self._records: list[Record] = []
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._empty = asyncio.Event()
+
+    async def start_listening(self, listeners: Iterable[tuple[Listener, socket.socket]]) -> None:
+        """Serve on sockets that listen."""
+        for listener, one in listeners:
+            context = listener.context() if listener.is_secured else None
+            self._servers.append(
+                await self.loop.create_server(
+                    lambda listener=listener: Session(self, listener),
+                    sock=one,
+                    ssl=context,
+                    backlog=_BACKLOG,
+                    ssl_handshake_timeout=HANDSHAKE if context else None,
+                )
+            )
+        self.start(self._sweep())
+        self.start(self._forget_old())
+
+    async def stop(self) -> None:
+        """Let the mails on their way end, then close. Takes `Limits.drain` seconds at most."""
+        self.is_stopping = True
+        for listening in (one for server in self._servers for one in server.sockets):
+            self.loop.remove_reader(listening.fileno())
+        # Race: what was accepted a moment ago has no session yet; see the mdird's server.
+        for _ in range(_ACCEPTING):
+            await asyncio.sleep(0)
+        for server in self._servers:
+            server.close()
+        for session in list(self.sessions):
+            session.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.drain):
+                while self.sessions or self.committer.count:
+                    self._empty.clear()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._empty.wait(), 0.1)
+        for session in list(self.sessions):
+            session.cut()
+        for task in list(self._tasks):
+            task.cancel()
+        self.committer.close()
+        await asyncio.to_thread(self.writers.shutdown)
+        await asyncio.to_thread(self._keep_records)
+
+    # -- what sessions need
+
+    def admit(self, session: Session) -> Reply | None:
+        """Take a new connection in; or why not."""
+        self.sessions.add(session)
+        self._per_address[network(session.address)] += 1
+        if self.is_stopping:
+            return answers.STOPPING
+        is_many = self._per_address[network(session.address)] > self.limits.per_address
+        if len(self.sessions) > self.limits.connections or (
+            is_many and not self.limits.is_allowed(session.address)
+        ):
+            return answers.TOO_MANY
+        return None
+
+    def forget(self, session: Session) -> None:
+        """A connection is over."""
+        if session in self.sessions:
+            self.sessions.discard(session)
+            source = network(session.address)
+            self._per_address[source] -= 1
+            if not self._per_address[source]:
+                del self._per_address[source]
+        self._empty.set()
+
+    def start(self, work: Coroutine[object, object, None]) -> None:
+        """Run something beside the sessions."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def mail(
+        self, intake: Intake, note: Note, transaction: Transaction, done: Callable[[Mail], None]
+    ) -> Mail:
+        """A mail that has ended, as it is committed."""
+        each_alone = note.listener.profile.is_lmtp
+        now = email.utils.formatdate()
+        folders: set[str] = set()
+        recipients = []
+        for path, account in note.recipients:
+            folder = f"{self._places.accounts}/{account.name}"
+            # To somebody who has two of these addresses it comes once.
+            if folder in folders and not each_alone:
+                continue
+            folders.add(folder)
+            trace = {"envelope_to": str(path), "received": self._received(note, str(path), now)}
+            recipients.append(Recipient(folder, trace))
+        trace_of_all = {
+            "envelope_from": str(transaction.reverse_path),
+            "client_address": note.address or None,
+            "helo": note.engine.helo,
+        }
+        return Mail(intake, recipients, trace_of_all, each_alone, note, done)
+
+    def outcomes(self, mail: Mail) -> Sequence[Exception | None]:
+        """The outcome for each reply that the client waits for."""
+        if len(mail.outcomes) == 1 and mail.each_alone:
+            return mail.outcomes * len(mail.recipients)
+        return mail.outcomes
+
+    def record(self, record: Record) -> None:
+        """Keep what happened to a mail that was not taken; in a moment."""
+        self._records.append(record)
+        self._tell(record)
+
+    def report(self, mail: Mail) -> None:
+        """Say what happened to a mail that ended."""
+        self._tell(self._describe(mail))
+        for outcome in {id(one): one for one in mail.outcomes if one}.values():
+            self.log("not-taken", reason=outcome)
+
+    # -- records
+
+    def _describe(self, mail: Mail) -> Record:
+        replies = answers.of_outcomes(mail.outcomes)
+        worst = max(replies, key=lambda reply: reply.code)
+        best = min(replies, key=lambda reply: reply.code)
+        anchor = "" if isinstance(mail.stored, Exception) or not mail.stored else mail.stored.anchor
+        verdict = ACCEPTED if best.is_positive else ""
+        return mail.note.record(best if verdict else worst, anchor=str(anchor), verdict=verdict)
+
+    def _tell(self, record: Record) -> None:
+        """One line for each mail."""
+        self.log(
+            "mail",
+            verdict=record.verdict,
+            reply=record.reply or None,
+            client=record.client or None,
+            helo=record.helo or None,
+            protocol=record.protocol,
+            user=record.user or None,
+            sender=record.reverse_path,
+            recipients=",".join(record.recipients) or None,
+            refused=",".join(record.refused) or None,
+            size=record.size,
+            anchor=record.anchor or None,
+        )
+
+    def _keep_records(self) -> None:
+        records, self._records = self._records, []
+        if not records:
+            return
+        try:
+            self._state.add(records)
+        except MdirError as error:
+            self.log("state-failed", error=error)
+
+    def _received(self, note: Note, recipient: str, date: str) -> str:
+        helo = note.engine.helo or "unknown"
+        literal = f"IPv6:{note.address}" if ":" in note.address else note.address
+        return received(
+            client=f"{helo} ([{literal}])" if note.address else helo,
+            host=self._host.name,
+            protocol=note.protocol,
+            recipient=recipient,
+            date=date,
+        )
+
+    # -- from time to time
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP)
+            now = self.loop.time()
+            for session in [one for one in self.sessions if one.is_late(now)]:
+                self.log("cut", client=session.address, reason="too slow")
+                session.cut()
+            if self._records:
+                await asyncio.to_thread(self._keep_records)
+
+    async def _forget_old(self) -> None:
+        while True:
+            before = time.time() - self.limits.keep * _DAY
+            try:
+                await asyncio.to_thread(self._state.forget, before)
+            except MdirError as error:
+                self.log("state-failed", error=error)
+            await asyncio.sleep(_DAY / 24)
+
+    def _over(self, user: str) -> None:
+        self.log("over-quota", user=user, limit=self.limits.per_hour)
+        self.start(self._report_quota(user))
+
+    async def _report_quota(self, user: str) -> None:
+        """Tell whoever looks after the server: an entry in the account of the postmaster."""
+        account = self._following.book.postmaster
+        if not account:
+            return
+        date = email.utils.formatdate()
+        what = hashlib.sha256(f"{user} {date}".encode()).hexdigest()[:32]
+        reason = f"{user} sent to more than {self.limits.per_hour} recipients in an hour"
+        fields = [("type", "report"), ("user", user), ("reason", reason), ("date", date)]
+        header = Header([("url", f"mdir:{what}@report.invalid/1"), *fields])
+        try:
+            await self._mdird.put(f"{self._places.accounts}/{account.name}", header)
+        except (MdirError, OSError) as error:
+            self.log("report-failed", error=error)

@@ -1,0 +1,390 @@
+"""One connection: an asyncio protocol around the engine.
+
+Reads into one buffer that all connections of a loop share, so an idle one costs almost nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from typing import TYPE_CHECKING, Final
+
+from mdirclient.smtp.engine import (
+    Authenticate,
+    Begin,
+    Chunk,
+    Connection,
+    Dropped,
+    End,
+    Event,
+    MailFrom,
+    Quit,
+    RcptTo,
+    Reply,
+    StartTLS,
+    Transaction,
+)
+from mdirclient.smtp.engine import reply as replies
+from mdirclient.smtp.engine.sasl import Credentials
+from mdirclient.smtp.serve import answers
+from mdirclient.smtp.serve.commit import Mail
+from mdirclient.smtp.serve.intake import Intake
+from mdirclient.smtp.serve.note import Note
+
+if TYPE_CHECKING:
+    import ssl
+
+    from mdirclient.smtp.serve.server import Listener, Server
+
+#: Bytes that may wait to be looked at while an answer is made.
+_MAX_BUFFERED: Final = 8 << 10
+_WRITE_LIMIT: Final = 16 << 10
+#: Seconds that a client has to read the last reply.
+_LINGER: Final = 5.0
+#: Seconds that TLS may take.
+HANDSHAKE: Final = 30.0
+
+
+class Session(asyncio.BufferedProtocol):
+    """See the module."""
+
+    __slots__ = (
+        "_begun",
+        "_early",
+        "_handshake",
+        "_has_ended",
+        "_intake",
+        "_is_blocked",
+        "_is_leaving",
+        "_is_paused",
+        "_late",
+        "_listener",
+        "_mail",
+        "_note",
+        "_server",
+        "_transport",
+        "address",
+        "deadline",
+        "engine",
+    )
+
+    def __init__(self, server: Server, listener: Listener) -> None:
+        self._server = server
+        self._listener = listener
+        self._transport: asyncio.Transport | None = None
+        self._intake: Intake | None = None
+        self._mail: Mail | None = None  # that ended, and has no answer yet
+        self._note: Note | None = None  # of the mail on its way
+        self._early: asyncio.TimerHandle | None = None
+        self._late: asyncio.TimerHandle | None = None
+        self._handshake: asyncio.Task[None] | None = None
+        self._has_ended = False  # the client says no more
+        self._is_leaving = False
+        self._is_paused = False
+        self._is_blocked = False  # the client does not read
+        self._begun = 0.0  # when the bytes of a mail began to come
+        self.address = ""
+        self.engine = Connection(listener.profile, is_secured=listener.is_secured)
+        #: Of the loop's clock: until then the client must have done something.
+        self.deadline = 0.0
+
+    # -- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if isinstance(peer, tuple) else ""
+        transport.set_write_buffer_limits(_WRITE_LIMIT)
+        if self._listener.is_secured:
+            self.engine.fingerprint = _fingerprint(transport)
+        self._wait()
+        refusal = self._server.admit(self)
+        if refusal:
+            self._leave(self.engine.close(refusal))
+            return
+        limits = self._server.limits
+        if limits.early and not limits.is_allowed(self.address):
+            self._early = self._server.loop.call_later(limits.early, self._greet)
+        else:
+            self._greet()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """The client is gone. A mail that had ended is stored all the same."""
+        for timer in (self._early, self._late):
+            if timer:
+                timer.cancel()
+        if self._intake:
+            self._intake.drop()
+        self._intake = self._transport = None
+        self._give_up()
+        self._server.forget(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        """See `asyncio.BufferedProtocol`."""
+        return self._server.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes came."""
+        if self._early:
+            self._early.cancel()
+            self._early = None
+            self._server.log("refused", reason="early talker", client=self.address)
+            self._leave(self.engine.close(answers.TOO_EARLY))
+            return
+        self.engine.receive(bytes(self._server.buffer[:nbytes]))
+        self._go_on()
+
+    def eof_received(self) -> bool:
+        """The client says no more. It may still wait for the answer to its mail."""
+        self._has_ended = True
+        return self._mail is not None and not self.engine.is_secured
+
+    def pause_writing(self) -> None:
+        """The client does not read its replies: nothing more is done for it."""
+        self._is_blocked = True
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._is_blocked = False
+        self._go_on()
+
+    # -- what the server says
+
+    def stop(self) -> None:
+        """The server is stopping: a mail on its way may end, nothing else."""
+        if self._mail is None and not self.engine.is_in_data and self._is_open():
+            self._leave(self.engine.close(answers.STOPPING))
+
+    def cut(self) -> None:
+        """It took too long."""
+        if self._transport and (self._is_leaving or self._handshake):
+            self._transport.abort()
+        else:
+            self._leave(self.engine.close(answers.TOO_SLOW))
+
+    def is_late(self, now: float) -> bool:
+        """Whether the client should have done something by now."""
+        if self._is_leaving:
+            return now > self.deadline
+        if self._mail or (self._is_paused and not self._is_blocked):
+            return False  # it waits for us
+        limits, size = self._server.limits, self._note.size if self._note else 0
+        is_slow = now > self._begun + limits.idle + size / limits.rate
+        return now > self.deadline or (self.engine.is_in_data and is_slow)
+
+    # -- events
+
+    def _greet(self) -> None:
+        self._early = None
+        self.engine.greet()
+        self._flush()
+
+    def _go_on(self) -> None:
+        """Do what came, as far as it goes now."""
+        if self._is_blocked or not self._is_open():
+            return
+        is_full = self._intake is not None and self._intake.is_full
+        while not is_full and (event := self.engine.next_event()):
+            self._wait()
+            self._handle(event)
+            is_full = self._intake is not None and self._intake.is_full
+        self._flush()
+        if self._is_open():
+            self._pause(is_full or self._has_enough())
+
+    def _has_enough(self) -> bool:
+        return self._is_blocked or self.engine.buffered > _MAX_BUFFERED
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Chunk(data):
+                assert self._intake
+                assert self._note
+                self._note.size += len(data)
+                self._intake.write(data)
+            case RcptTo(path):
+                assert self._note
+                reply = self._server.policy.recipient(self.engine.user, path, self._note)
+                self._answer(reply)
+            case MailFrom(transaction):
+                self._begin(transaction)
+            case Begin():
+                self._intake = Intake(self._server.store, self._server.writers, self._drained)
+                self._begun = self._server.loop.time()
+                self._answer(replies.START_MAIL)
+            case End(transaction):
+                self._end(transaction)
+            case Dropped(reply):
+                self._drop(reply)
+            case StartTLS():
+                self._flush()
+                self._pause(True)
+                self._handshake = self._server.loop.create_task(self._secure())
+            case Authenticate(credentials):
+                self._server.start(self._authenticate(credentials))
+            case Quit():
+                self._leave(event)
+
+    def _answer(self, *given: Reply) -> None:
+        if over := self.engine.answer(*given):
+            self._leave(over)
+
+    def _begin(self, transaction: Transaction) -> None:
+        self._give_up()
+        reply = self._server.policy.sender(self.engine.user, transaction)
+        if reply.is_positive:
+            path = str(transaction.reverse_path)
+            self._note = Note(self._listener, self.engine, self.address, path, time.time())
+            self._note.is_utf8 = transaction.is_utf8
+        self._answer(reply)
+
+    # -- a mail
+
+    def _end(self, transaction: Transaction) -> None:
+        """The mail is whole."""
+        assert self._intake
+        assert self._note
+        intake, self._intake = self._intake, None
+        self._mail = mail = self._server.mail(intake, self._note, transaction, self._done)
+        self._note = None
+        self._late = self._server.loop.call_later(self._server.limits.commit, self._is_overdue)
+        if intake.is_large:
+            self._server.start(self._finish(mail))
+        else:
+            self._server.committer.submit(mail)
+
+    async def _finish(self, mail: Mail) -> None:
+        try:
+            await mail.intake.finish()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client tries again
+            mail.stored = error
+            mail.intake.drop()
+        self._server.committer.submit(mail)
+
+    def _done(self, mail: Mail) -> None:
+        """The outcome is known. It may come too late: then it was answered already."""
+        self._server.report(mail)
+        if mail is not self._mail:
+            return
+        self._say(*answers.of_outcomes(self._server.outcomes(mail)))
+
+    def _is_overdue(self) -> None:
+        assert self._mail
+        self._server.log("overdue", client=self.address)
+        count = len(self._mail.recipients) if self._mail.each_alone else 1
+        self._say(*[answers.TRY_AGAIN] * count)
+
+    def _say(self, *given: Reply) -> None:
+        """Answer the mail that ended."""
+        if self._late:
+            self._late.cancel()
+        self._mail = self._late = None
+        if not self._is_open():
+            return
+        self._answer(*given)
+        self._wait()
+        if self._server.is_stopping and self._is_open():
+            self._leave(self.engine.close(answers.STOPPING))
+        elif self._has_ended and self._is_open():
+            self._leave(self.engine.close(replies.BYE))
+        self._go_on()
+
+    def _drop(self, reply: Reply) -> None:
+        """What comes of the mail is not wanted."""
+        if self._intake:
+            self._intake.drop()
+            self._intake = None
+        self._note_refusal(reply)
+
+    def _drained(self, error: Exception | None) -> None:
+        """There is room for more of the mail, or the store failed."""
+        if error and self._intake:
+            self._server.log("store-failed", error=error)
+            self.engine.drop(answers.TRY_AGAIN)
+            self._drop(answers.TRY_AGAIN)
+        self._go_on()
+
+    def _note_refusal(self, reply: Reply) -> None:
+        if self._note:
+            self._server.record(self._note.record(reply))
+            self._note = None
+
+    def _give_up(self) -> None:
+        """The mail on its way, if there is one, will not end."""
+        if self._note:
+            self._server.record(self._note.record(None))
+            self._note = None
+
+    # -- users and TLS
+
+    async def _authenticate(self, credentials: Credentials) -> None:
+        reply = await self._server.policy.authenticate(self.engine, credentials, self.address)
+        if self._is_open():
+            self._answer(reply)
+            self._wait()
+            self._go_on()
+
+    async def _secure(self) -> None:
+        """STARTTLS. What the client sent before was dropped by the engine."""
+        context = self._listener.context()
+        assert self._transport
+        assert context
+        try:
+            transport = await self._server.loop.start_tls(
+                self._transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE
+            )
+        except (OSError, EOFError) as error:
+            self._server.log("tls-failed", client=self.address, reason=error)
+            if self._is_open():
+                self._transport.abort()
+            return
+        finally:
+            self._handshake = None
+        assert transport
+        self._transport = transport
+        transport.set_write_buffer_limits(_WRITE_LIMIT)
+        self._is_paused = False
+        self._wait()
+        self.engine.secured(_fingerprint(transport))
+        self._give_up()
+
+    # -- the connection
+
+    def _is_open(self) -> bool:
+        return self._transport is not None and not self._is_leaving
+
+    def _wait(self) -> None:
+        self.deadline = self._server.loop.time() + self._server.limits.idle
+
+    def _flush(self) -> None:
+        output = self.engine.take_output()
+        if output and self._transport:
+            self._transport.write(output)
+
+    def _leave(self, quit: Quit) -> None:  # noqa: A002 - the event
+        self._flush()
+        if quit.reply is not replies.BYE:
+            self._server.log("closed", client=self.address, reply=quit.reply)
+        self._is_leaving = True
+        self.deadline = self._server.loop.time() + _LINGER
+        if self._transport:
+            self._transport.close()
+
+    def _pause(self, is_full: bool) -> None:
+        if is_full == self._is_paused or not self._transport or self._transport.is_closing():
+            return
+        self._is_paused = is_full
+        if is_full:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+
+def _fingerprint(transport: asyncio.Transport) -> str | None:
+    """SHA-256 of the certificate of the client, which has been verified, if it gave one."""
+    secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    certificate = secured.getpeercert(binary_form=True) if secured else None
+    return hashlib.sha256(certificate).hexdigest() if certificate else None

@@ -1,0 +1,172 @@
+"""What happened at SMTP time: one row for each mail, for spam learning and statistics.
+
+Reads and writes one SQLite database. The last rows may be gone after a power cut, never a part of
+one: they say what happened to a mail, and are not the mail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import attrs
+
+from mdirclient import _fs, _sqlite
+from mdirclient.errors import StoreError
+
+_MIGRATIONS: Final = (
+    """CREATE TABLE mail (
+        id INTEGER PRIMARY KEY,
+        at REAL NOT NULL,
+        listener TEXT NOT NULL,
+        client TEXT NOT NULL,
+        helo TEXT NOT NULL,
+        protocol TEXT NOT NULL,
+        user TEXT NOT NULL,
+        reverse_path TEXT NOT NULL,
+        recipients TEXT NOT NULL,
+        refused TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        verdict TEXT NOT NULL,
+        reply TEXT NOT NULL,
+        anchor TEXT NOT NULL
+    );
+    CREATE INDEX mail_at ON mail (at);
+    CREATE INDEX mail_anchor ON mail (anchor) WHERE anchor <> ''""",
+)
+_TIMEOUT: Final = 10.0
+#: Rows that are forgotten in one transaction.
+_PAGE: Final = 5_000
+
+#: How a mail ended.
+ACCEPTED, DEFERRED, REFUSED, ABANDONED = "accepted", "deferred", "refused", "abandoned"
+
+
+@attrs.frozen
+class Record:
+    """What happened to one mail.
+
+    Attributes:
+        at: seconds since 1970.
+        listener: `smtp`, `submission`, `submissions` or `lmtp`.
+        client: IP address, or empty.
+        helo: what the client called itself.
+        protocol: such as `ESMTPS`.
+        user: who authenticated, or empty.
+        reverse_path: `<>` for none.
+        recipients: that were accepted.
+        refused: that were not, each with its reply's code before it.
+        size: bytes; 0 if none came.
+        verdict: `accepted`, `deferred` (451 and the like), `refused` or `abandoned`.
+        reply: the last one, code and enhanced code.
+        anchor: url of part 1, once it is stored; else empty.
+    """
+
+    at: float
+    listener: str
+    client: str
+    helo: str
+    protocol: str
+    user: str
+    reverse_path: str
+    recipients: tuple[str, ...]
+    refused: tuple[str, ...]
+    size: int
+    verdict: str
+    reply: str
+    anchor: str = ""
+
+
+_COLUMNS: Final = tuple(field.name for field in attrs.fields(Record))
+_INSERT: Final = (
+    f"INSERT INTO mail ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+)
+_LISTS: Final = ("recipients", "refused")
+
+
+def _record(row: Sequence[Any]) -> Record:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values |= {name: tuple(json.loads(values[name])) for name in _LISTS}
+    return Record(**values)
+
+
+class State:
+    """The database. May be shared by threads.
+
+    Args:
+        path: of the file; made if it is missing.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._lock = threading.Lock()
+        _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
+        try:
+            self._connection = _sqlite.connect(
+                path, _MIGRATIONS, timeout=_TIMEOUT, create=True, durable=False
+            )
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: {error}") from error
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Keep what happened.
+
+        Raises:
+            StoreError: it cannot be written now.
+        """
+        rows = [
+            [
+                json.dumps(value) if name in _LISTS else value
+                for name, value in zip(_COLUMNS, attrs.astuple(record, recurse=False), strict=True)
+            ]
+            for record in records
+        ]
+        with self._writing():
+            self._connection.executemany(_INSERT, rows)
+
+    def find(self, anchor: str) -> tuple[Record, ...]:
+        """What happened to the mails with an anchor, the oldest first."""
+        return self._read("WHERE anchor = ? ORDER BY id", anchor)
+
+    def since(self, at: float) -> tuple[Record, ...]:
+        """What happened from a time on, the oldest first."""
+        return self._read("WHERE at >= ? ORDER BY id", at)
+
+    def forget(self, before: float) -> int:
+        """Remove what is older; returns how many."""
+        count = 0
+        while True:
+            with self._writing():
+                removed = self._connection.execute(
+                    "DELETE FROM mail WHERE id IN (SELECT id FROM mail WHERE at < ? LIMIT ?)",
+                    (before, _PAGE),
+                ).rowcount
+            count += removed
+            if removed < _PAGE:
+                return count
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._connection.close()
+
+    def _read(self, where: str, value: object) -> tuple[Record, ...]:
+        query = f"SELECT {', '.join(_COLUMNS)} FROM mail {where}"  # noqa: S608 - of constants
+        with self._lock:
+            rows = self._connection.execute(query, (value,)).fetchall()
+        return tuple(_record(row) for row in rows)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with self._lock, _sqlite.transaction(self._connection):
+                yield
+        except sqlite3.Error as error:
+            raise StoreError(f"the SMTP server's own database: {error}") from error
