@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from mdirclient.mstore.directory import DirectoryMstore
 
+#: Bytes from which on a message is flushed by itself.
+_LARGE: Final = 1 << 20
 #: Bytes between two looks at the free disk.
 _CHECK_EVERY: Final = 8 << 20
 
@@ -97,8 +99,13 @@ class DirectoryReceiver:
         return self._store.keep(self.taken())
 
     def prepare(self) -> None:
-        """Write, check and flush the whole; see `Receiver.prepare`. Only its name is missing."""
-        self._prepared().shelf.flush()
+        """Write and check the whole; see `Receiver.prepare`.
+
+        A large one is flushed too; what takes no long time is flushed with others.
+        """
+        staged = self._prepared()
+        if self._size >= _LARGE:
+            staged.shelf.flush()
 
     def taken(self) -> Staged:
         """The whole, written and checked, once; flushed only if it was prepared. See `commit`."""

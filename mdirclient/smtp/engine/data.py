@@ -34,17 +34,18 @@ class DataDecoder:
             The mail's bytes in it, and what follows its end; None before that.
         """
         whole = self._held + data
-        end = whole.find(_END)
+        dot = whole.find(b"\r\n.")
+        end = whole.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
-            return self._content(whole[: end + 2]), whole[end + len(_END) :]
+            return self._content(whole[: end + 2], has_dots=True), whole[end + len(_END) :]
         kept = next((n for n in range(len(_END) - 1, 0, -1) if whole.endswith(_END[:n])), 0)
         self._held = whole[len(whole) - kept :]
-        return self._content(whole[: len(whole) - kept]), None
+        return self._content(whole[: len(whole) - kept], has_dots=dot >= 0), None
 
-    def _content(self, lines: bytes) -> bytes:
+    def _content(self, lines: bytes, *, has_dots: bool) -> bytes:
         if not lines:
             return b""
-        content = lines.replace(b"\r\n.", b"\r\n")
+        content = lines.replace(b"\r\n.", b"\r\n") if has_dots else lines
         if self._first:
             content, self._first = content[2:], 0
         first = content.find(b"\r\n")

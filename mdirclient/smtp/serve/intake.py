@@ -1,136 +1,126 @@
 """The bytes of one mail, from its connection to the store.
 
-A small mail waits in memory for its group; a larger one is written to the store while it comes, by
-threads, never in the loop. Writes by a store's receiver only.
+A small mail waits in memory for its group. Of a larger one a thread takes over: it writes what
+came, and goes on with what the socket has, until that is empty or the mail has ended. The loop
+never writes, and bytes are not handed from thread to thread one by one.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import Executor
+import contextlib
+import os
 from contextlib import AbstractContextManager, ExitStack
 from typing import Final
 
 from mdirclient.interfaces import Mstore, Receiver
+from mdirclient.smtp.engine import Chunk, Connection, End, Event
 
-#: Bytes that wait in memory; twice as many where a thread is writing.
-BUFFERED: Final = 24 << 10
+#: Bytes that wait in memory before a thread takes over.
+BUFFERED: Final = 32 << 10
+#: Bytes that a thread reads at once, and how often before another connection has its turn.
+_PIECE: Final = 56 << 10
+_PIECES: Final = 64
 
 
 class Intake:
-    """One mail on its way. Used in the loop, but for what says that it is for a thread.
+    """One mail on its way. Used by one thread at a time.
 
     Args:
         store: where it goes.
-        executor: with the threads that write.
-        drained: called in the loop when there is room again, with the error if there was one.
     """
 
-    __slots__ = (
-        "_chunks",
-        "_drained",
-        "_executor",
-        "_is_dropped",
-        "_opened",
-        "_receiver",
-        "_size",
-        "_store",
-        "_writing",
-    )
+    __slots__ = ("_chunks", "_opened", "_receiver", "_store", "_waiting", "size")
 
-    def __init__(
-        self, store: Mstore, executor: Executor, drained: Callable[[Exception | None], None]
-    ) -> None:
+    def __init__(self, store: Mstore) -> None:
         self._store = store
-        self._executor = executor
-        self._drained = drained
         self._chunks: list[bytes] = []
-        self._size = 0
+        self._waiting = 0
         self._opened: AbstractContextManager[Receiver] | None = None
         self._receiver: Receiver | None = None
-        self._writing: asyncio.Future[None] | None = None
-        self._is_dropped = False
+        #: Bytes so far.
+        self.size = 0
 
     def write(self, data: bytes) -> None:
-        """Take bytes; where `is_full` says so, wait for `drained` before there are more."""
+        """Take bytes into memory. In the loop."""
         self._chunks.append(data)
-        self._size += len(data)
-        if self._size >= BUFFERED and not self._writing:
-            self._begin()
+        self._waiting += len(data)
+        self.size += len(data)
 
     @property
     def is_full(self) -> bool:
-        """Whether no more bytes are wanted for now."""
-        return self._writing is not None and self._size >= BUFFERED
+        """Whether a thread is to take over."""
+        return self._waiting >= BUFFERED
 
     @property
     def is_large(self) -> bool:
         """Whether a part of it was written already."""
-        return self._writing is not None or self._opened is not None
+        return self._opened is not None
 
-    async def finish(self) -> None:
-        """Write what is left of a large one, so that only its name is missing.
+    # -- in a thread
+
+    def take(self, engine: Connection, descriptor: int | None) -> Event | None:
+        """Write what waits, then what comes, until nothing comes or the mail has ended.
+
+        Args:
+            engine: of the connection, which nobody else uses meanwhile.
+            descriptor: of its socket, which nobody else reads meanwhile; it is closed. None:
+                only what waits (with TLS the socket says nothing to us).
+
+        Returns:
+            The event that was no bytes, if one came; the whole is prepared if it is the end.
 
         Raises:
             MdirError, OSError: it cannot be written.
         """
-        while writing := self._writing:
-            await asyncio.wait([writing])
-            writing.result()
-        chunks, self._chunks = self._chunks, []
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._executor, self._prepare, chunks)
+        try:
+            self._write_waiting()
+            event = None if descriptor is None else self._go_on(engine, descriptor)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+        if isinstance(event, End):
+            self.prepare()
+        return event
 
-    def receiver(self, stack: ExitStack) -> Receiver:
-        """The receiver with all of it; it is closed with the stack. For a thread."""
-        if self._receiver is None:
-            self._write_all(self._chunks)
-            self._chunks = []
-        assert self._opened
-        assert self._receiver
-        stack.push(self._opened)
-        return self._receiver
-
-    def drop(self) -> None:
-        """Nobody wants it any more: what was written goes."""
-        if not self._is_dropped:
-            self._is_dropped = True
-            self._chunks = []
-            if self._writing:
-                self._writing.add_done_callback(lambda _: self._discard())
-            else:
-                self._discard()
-
-    def _begin(self) -> None:
-        chunks, self._chunks, self._size = self._chunks, [], 0
-        loop = asyncio.get_running_loop()
-        self._writing = loop.run_in_executor(self._executor, self._write_all, chunks)
-        self._writing.add_done_callback(self._written)
-
-    def _written(self, writing: asyncio.Future[None]) -> None:
-        error = writing.exception()
-        if error is None:
-            self._writing = None
-            if self._size >= BUFFERED and not self._is_dropped:
-                self._begin()
-        if not self._is_dropped:
-            self._drained(error if isinstance(error, Exception) else None)
-
-    def _discard(self) -> None:
-        if self._opened:
-            opened, self._opened = self._opened, None
-            self._executor.submit(opened.__exit__, None, None, None)
-
-    # -- in a thread
-
-    def _prepare(self, chunks: list[bytes]) -> None:
-        self._write_all(chunks)
+    def prepare(self) -> None:
+        """Write what waits, and all that takes long before it is published."""
+        self._write_waiting()
         assert self._receiver
         self._receiver.prepare()
 
-    def _write_all(self, chunks: list[bytes]) -> None:
+    def receiver(self, stack: ExitStack) -> Receiver:
+        """The receiver with all of it; it is closed with the stack."""
+        self._write_waiting()
+        assert self._receiver
+        stack.callback(self.drop)
+        return self._receiver
+
+    def drop(self) -> None:
+        """Nobody wants it any more: what was written and is not published goes."""
+        self._chunks = []
+        opened, self._opened, self._receiver = self._opened, None, None
+        if opened:
+            opened.__exit__(None, None, None)
+
+    def _go_on(self, engine: Connection, descriptor: int) -> Event | None:
+        assert self._receiver
+        # Nothing there, or the connection broke: the loop will find out.
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            for _ in range(_PIECES):
+                data = os.read(descriptor, _PIECE)
+                if not data:
+                    return None
+                engine.receive(data)
+                while event := engine.next_event():
+                    if not isinstance(event, Chunk):
+                        return event
+                    self.size += len(event.data)
+                    self._receiver.write(event.data)
+        return None
+
+    def _write_waiting(self) -> None:
         if self._receiver is None:
             self._opened = self._store.receive()
             self._receiver = self._opened.__enter__()
+        chunks, self._chunks, self._waiting = self._chunks, [], 0
         self._receiver.write(b"".join(chunks))

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import email.utils
 import hashlib
+import os
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
 #: Bytes that are read at once; shared by all connections.
 _BUFFER: Final = 32 << 10
 #: Threads that write large mails.
-_WRITERS: Final = 4
+_WRITERS: Final = max(2, min(8, os.cpu_count() or 2))
 _BACKLOG: Final = 1024
+_Answer = TypeVar("_Answer")
 #: Seconds between two looks at who is late, and at the records of mails that were refused.
 _SWEEP: Final = 1.0
 _DAY: Final = 86_400.0
@@ -96,7 +98,7 @@ class Server:
         self.log = log
         self.store: Mstore = mdird.store
         self.buffer = memoryview(bytearray(_BUFFER))
-        self.writers = ThreadPoolExecutor(_WRITERS, "smtp-write")
+        self._writers = ThreadPoolExecutor(_WRITERS, "smtp-write")
         self.policy = Policy(following, limits, self._over, log)
         self.committer = Committer(
             mdird,
@@ -159,7 +161,7 @@ class Server:
         for task in list(self._tasks):
             task.cancel()
         self.committer.close()
-        await asyncio.to_thread(self.writers.shutdown)
+        await asyncio.to_thread(self._writers.shutdown)
         await asyncio.to_thread(self._keep_records)
 
     # -- what sessions need
@@ -186,6 +188,10 @@ class Server:
             if not self._per_address[source]:
                 del self._per_address[source]
         self._empty.set()
+
+    def in_thread(self, work: Callable[[], _Answer]) -> asyncio.Future[_Answer]:
+        """Do something that writes."""
+        return self.loop.run_in_executor(self._writers, work)
 
     def start(self, work: Coroutine[object, object, None]) -> None:
         """Run something beside the sessions."""

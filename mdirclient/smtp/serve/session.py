@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mdirclient.smtp.engine import (
@@ -63,6 +65,7 @@ class Session(asyncio.BufferedProtocol):
         "_mail",
         "_note",
         "_server",
+        "_taking",
         "_transport",
         "address",
         "deadline",
@@ -76,6 +79,7 @@ class Session(asyncio.BufferedProtocol):
         self._intake: Intake | None = None
         self._mail: Mail | None = None  # that ended, and has no answer yet
         self._note: Note | None = None  # of the mail on its way
+        self._taking: asyncio.Future[Event | None] | None = None  # a thread has the engine
         self._early: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = None
         self._handshake: asyncio.Task[None] | None = None
@@ -116,10 +120,9 @@ class Session(asyncio.BufferedProtocol):
         for timer in (self._early, self._late):
             if timer:
                 timer.cancel()
-        if self._intake:
-            self._intake.drop()
-        self._intake = self._transport = None
-        self._give_up()
+        self._transport = None
+        if not self._taking:
+            self._lose()
         self._server.forget(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
@@ -155,11 +158,16 @@ class Session(asyncio.BufferedProtocol):
 
     def stop(self) -> None:
         """The server is stopping: a mail on its way may end, nothing else."""
-        if self._mail is None and not self.engine.is_in_data and self._is_open():
+        is_busy = self._mail or self._intake or self._taking
+        if not is_busy and self._is_open():
             self._leave(self.engine.close(answers.STOPPING))
 
     def cut(self) -> None:
         """It took too long."""
+        if self._taking:  # then the thread finds out
+            if self._transport:
+                self._transport.abort()
+            return
         if self._transport and (self._is_leaving or self._handshake):
             self._transport.abort()
         else:
@@ -169,9 +177,9 @@ class Session(asyncio.BufferedProtocol):
         """Whether the client should have done something by now."""
         if self._is_leaving:
             return now > self.deadline
-        if self._mail or (self._is_paused and not self._is_blocked):
+        if self._mail or self._taking:
             return False  # it waits for us
-        limits, size = self._server.limits, self._note.size if self._note else 0
+        limits, size = self._server.limits, self._intake.size if self._intake else 0
         is_slow = now > self._begun + limits.idle + size / limits.rate
         return now > self.deadline or (self.engine.is_in_data and is_slow)
 
@@ -184,16 +192,19 @@ class Session(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         """Do what came, as far as it goes now."""
-        if self._is_blocked or not self._is_open():
+        if self._is_blocked or self._taking or not self._is_open():
             return
-        is_full = self._intake is not None and self._intake.is_full
-        while not is_full and (event := self.engine.next_event()):
+        while not self._is_full() and (event := self.engine.next_event()):
             self._wait()
             self._handle(event)
-            is_full = self._intake is not None and self._intake.is_full
         self._flush()
         if self._is_open():
-            self._pause(is_full or self._has_enough())
+            self._pause(self._is_full() or self._has_enough())
+            if self._is_full():
+                self._hand_over()
+
+    def _is_full(self) -> bool:
+        return self._intake is not None and self._intake.is_full
 
     def _has_enough(self) -> bool:
         return self._is_blocked or self.engine.buffered > _MAX_BUFFERED
@@ -202,8 +213,6 @@ class Session(asyncio.BufferedProtocol):
         match event:
             case Chunk(data):
                 assert self._intake
-                assert self._note
-                self._note.size += len(data)
                 self._intake.write(data)
             case RcptTo(path):
                 assert self._note
@@ -212,11 +221,11 @@ class Session(asyncio.BufferedProtocol):
             case MailFrom(transaction):
                 self._begin(transaction)
             case Begin():
-                self._intake = Intake(self._server.store, self._server.writers, self._drained)
+                self._intake = Intake(self._server.store)
                 self._begun = self._server.loop.time()
                 self._answer(replies.START_MAIL)
-            case End(transaction):
-                self._end(transaction)
+            case End(transaction, size):
+                self._end(transaction, size)
             case Dropped(reply):
                 self._drop(reply)
             case StartTLS():
@@ -243,25 +252,26 @@ class Session(asyncio.BufferedProtocol):
 
     # -- a mail
 
-    def _end(self, transaction: Transaction) -> None:
+    def _end(self, transaction: Transaction, size: int, *, is_prepared: bool = False) -> None:
         """The mail is whole."""
         assert self._intake
         assert self._note
+        self._note.size = size
         intake, self._intake = self._intake, None
         self._mail = mail = self._server.mail(intake, self._note, transaction, self._done)
         self._note = None
         self._late = self._server.loop.call_later(self._server.limits.commit, self._is_overdue)
-        if intake.is_large:
-            self._server.start(self._finish(mail))
+        if intake.is_large and not is_prepared:
+            self._server.start(self._prepare(mail))
         else:
             self._server.committer.submit(mail)
 
-    async def _finish(self, mail: Mail) -> None:
+    async def _prepare(self, mail: Mail) -> None:
+        """The last bytes of a large mail came through TLS."""
         try:
-            await mail.intake.finish()
+            await self._server.in_thread(mail.intake.prepare)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client tries again
             mail.stored = error
-            mail.intake.drop()
         self._server.committer.submit(mail)
 
     def _done(self, mail: Mail) -> None:
@@ -294,23 +304,52 @@ class Session(asyncio.BufferedProtocol):
 
     def _drop(self, reply: Reply) -> None:
         """What comes of the mail is not wanted."""
-        if self._intake:
-            self._intake.drop()
-            self._intake = None
-        self._note_refusal(reply)
-
-    def _drained(self, error: Exception | None) -> None:
-        """There is room for more of the mail, or the store failed."""
-        if error and self._intake:
-            self._server.log("store-failed", error=error)
-            self.engine.drop(answers.TRY_AGAIN)
-            self._drop(answers.TRY_AGAIN)
-        self._go_on()
-
-    def _note_refusal(self, reply: Reply) -> None:
+        self._drop_intake()
         if self._note:
             self._server.record(self._note.record(reply))
             self._note = None
+
+    def _lose(self) -> None:
+        """The connection is over: so is the mail on its way."""
+        self._drop_intake()
+        self._give_up()
+
+    def _drop_intake(self) -> None:
+        intake, self._intake = self._intake, None
+        if intake and self._note:
+            self._note.size = intake.size
+        if intake and intake.is_large:
+            self._server.in_thread(intake.drop)
+
+    def _hand_over(self) -> None:
+        """A thread takes over, until nothing more comes or the mail has ended."""
+        assert self._intake
+        assert self._transport
+        connected = self._transport.get_extra_info("socket")
+        # A descriptor of its own: nobody else gets the number while the thread reads.
+        descriptor = None if self.engine.is_secured else os.dup(connected.fileno())
+        take = partial(self._intake.take, self.engine, descriptor)
+        self._taking = self._server.in_thread(take)
+        self._taking.add_done_callback(self._taken)
+
+    def _taken(self, taking: asyncio.Future[Event | None]) -> None:
+        self._taking = None
+        error = taking.exception()
+        if not self._is_open():
+            self._lose()
+            return
+        if error:
+            self._server.log("store-failed", error=error)
+            self.engine.drop(answers.TRY_AGAIN)
+            self._drop(answers.TRY_AGAIN)
+        else:
+            self._wait()
+            event = taking.result()
+            if isinstance(event, End):
+                self._end(event.transaction, event.size, is_prepared=True)
+            elif event:
+                self._handle(event)
+        self._go_on()
 
     def _give_up(self) -> None:
         """The mail on its way, if there is one, will not end."""
