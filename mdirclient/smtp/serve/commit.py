@@ -1,17 +1,20 @@
-"""Group commit: the mails that ended while others were stored are stored together.
+"""Group commit: what waits while others are stored is stored together.
 
-Two steps, each of which takes what waits for it: contents into the store (a thread), headers into
-the mdir (one BATCH). A mail is answered after both, and after the record of it.
+One thread writes and publishes all small mails that have ended by then (one flush for all); large
+ones were written by others. Then all that are published by then are filed (one BATCH), answered,
+and their records kept. More threads for the small ones were slower: they wait for each other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
@@ -20,7 +23,6 @@ from mdirclient.header import Header
 from mdirclient.mail.stored import StoredMessage
 from mdirclient.smtp.serve.intake import Intake
 from mdirclient.smtp.serve.note import Note
-from mdirclient.smtp.state import Record, State
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import AsyncMdird, Mstore
@@ -34,6 +36,10 @@ _MAX_HEADERS: Final = 900
 _MAX_BYTES: Final = 48 << 20
 _MAX_OPERATIONS: Final = 100_000
 
+#: Threads that write mails.
+_WRITERS: Final = max(2, min(8, os.cpu_count() or 2))
+
+_Answer = TypeVar("_Answer")
 Filed = tuple[str, Header]
 
 
@@ -83,8 +89,6 @@ class Committer:
     Args:
         mdird: where the headers go.
         store: where the contents go.
-        state: where what happened is kept.
-        describe: gives the record of a mail whose outcome is known.
         authserv_ids: whose `authentication-results` in a mail are believed.
         log: of what goes wrong.
     """
@@ -93,72 +97,83 @@ class Committer:
         self,
         mdird: AsyncMdird,
         store: Mstore,
-        state: State,
         *,
-        describe: Callable[[Mail], Record],
         authserv_ids: Sequence[str],
         log: Log,
     ) -> None:
         self._mdird = mdird
         self._store = store
-        self._state = state
-        self._describe = describe
         self._authserv_ids = authserv_ids
         self._log = log
-        self._thread = ThreadPoolExecutor(1, "smtp-store")
-        self._to_store: deque[Mail] = deque()
-        self._to_file: deque[Mail] = deque()
-        self._is_storing = self._is_filing = False
+        self._writers = ThreadPoolExecutor(_WRITERS, "smtp-write")
+        self._publisher = ThreadPoolExecutor(1, "smtp-publish")
+        self._loop = asyncio.get_running_loop()
+        self._written: deque[Mail] = deque()
+        self._published: deque[Mail] = deque()
+        self._is_publishing = self._is_filing = False
         #: Mails that have no outcome yet.
         self.count = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def submit(self, mail: Mail) -> None:
+    def in_thread(self, work: Callable[[], _Answer]) -> asyncio.Future[_Answer]:
+        """Do something that writes."""
+        return self._loop.run_in_executor(self._writers, work)
+
+    def submit(self, mail: Mail, *, is_prepared: bool) -> None:
         """Take a mail in; its `done` is called when the outcome is known."""
         self.count += 1
-        self._to_store.append(mail)
-        if not self._is_storing:
-            self._is_storing = True
-            self._start(self._store_all())
+        if mail.intake.is_large and not is_prepared:
+            writing = self.in_thread(mail.intake.prepare)
+            writing.add_done_callback(partial(self._was_written, mail))
+        else:
+            self._publish(mail)
 
-    def close(self) -> None:
-        """End the thread, after what it does."""
-        self._thread.shutdown(wait=False)
+    async def close(self) -> None:
+        """End the threads, after what they do."""
+        for threads in (self._writers, self._publisher):
+            await asyncio.to_thread(threads.shutdown)
 
     # -- contents
 
-    async def _store_all(self) -> None:
-        loop = asyncio.get_running_loop()
-        # What the other connections sent at the same moment joins the group.
-        await asyncio.sleep(0)
-        while self._to_store:
-            count = min(len(self._to_store), _MAX_MAILS)
-            group = [self._to_store.popleft() for _ in range(count)]
+    def _was_written(self, mail: Mail, writing: asyncio.Future[None]) -> None:
+        error = writing.exception()
+        mail.stored = error if isinstance(error, Exception) else None
+        self._publish(mail)
+
+    def _publish(self, mail: Mail) -> None:
+        self._written.append(mail)
+        if not self._is_publishing:
+            self._is_publishing = True
+            self._start(self._publish_all())
+
+    async def _publish_all(self) -> None:
+        while self._written:
+            count = min(len(self._written), _MAX_MAILS)
+            group = [self._written.popleft() for _ in range(count)]
             try:
-                await loop.run_in_executor(self._thread, self._store_group, group)
+                await self._loop.run_in_executor(self._publisher, self._publish_group, group)
             except Exception as error:  # noqa: BLE001 - every mail has an answer
                 for mail in group:
                     mail.stored = mail.stored or error
-            self._to_file.extend(group)
+            self._published.extend(group)
             if not self._is_filing:
                 self._is_filing = True
                 self._start(self._file_all())
-        self._is_storing = False
+        self._is_publishing = False
 
-    def _store_group(self, group: list[Mail]) -> None:
-        """Store contents, and make the headers. In a thread."""
+    def _publish_group(self, group: list[Mail]) -> None:
+        """Give contents their names, and make the headers. In a thread."""
         with ExitStack() as stack:
-            receivers = []
-            opened = []
+            written, receivers = [], []
             for mail in group:
-                if mail.stored is not None:  # it failed already
-                    continue
                 try:
-                    receivers.append(mail.intake.receiver(stack))
-                    opened.append(mail)
+                    if mail.stored is None:
+                        receivers.append(mail.intake.receiver(stack))
+                        written.append(mail)
                 except Exception as error:  # noqa: BLE001 - the others have nothing to do with it
                     mail.stored = error
-            for mail, outcome in zip(opened, self._store.commit_all(receivers), strict=True):
+                    mail.intake.drop()
+            for mail, outcome in zip(written, self._store.commit_all(receivers), strict=True):
                 mail.stored = outcome
                 if isinstance(outcome, StoredMessage):
                     mail.units = list(self._units(mail, outcome))
@@ -180,16 +195,15 @@ class Committer:
     # -- headers
 
     async def _file_all(self) -> None:
-        while self._to_file:
-            group = list(self._to_file)
-            self._to_file.clear()
+        while self._published:
+            group = list(self._published)
+            self._published.clear()
             try:
                 await self._file_group(group)
             except Exception as error:  # noqa: BLE001 - every mail has an answer
                 self._log("defect", what="filing", error=repr(error))
                 for mail in group:
                     mail.outcomes = [error]
-            await self._keep_records(group)
             for mail in group:
                 self.count -= 1
                 mail.done(mail)
@@ -222,14 +236,6 @@ class Committer:
         except (MdirError, OSError) as error:
             return error
         return None
-
-    async def _keep_records(self, group: list[Mail]) -> None:
-        loop = asyncio.get_running_loop()
-        records = [self._describe(mail) for mail in group]
-        try:
-            await loop.run_in_executor(None, self._state.add, records)
-        except Exception as error:  # noqa: BLE001 - the mails are safe, or have an answer
-            self._log("state-failed", error=error)
 
     def _start(self, work: object) -> None:
         task = asyncio.ensure_future(work)  # type: ignore[call-overload]

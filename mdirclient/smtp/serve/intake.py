@@ -89,7 +89,7 @@ class Intake:
         self._receiver.prepare()
 
     def receiver(self, stack: ExitStack) -> Receiver:
-        """The receiver with all of it; it is closed with the stack."""
+        """The receiver with all of it, closed with the stack."""
         self._write_waiting()
         assert self._receiver
         stack.callback(self.drop)
@@ -123,4 +123,5 @@ class Intake:
             self._opened = self._store.receive()
             self._receiver = self._opened.__enter__()
         chunks, self._chunks, self._waiting = self._chunks, [], 0
-        self._receiver.write(b"".join(chunks))
+        if chunks:
+            self._receiver.write(b"".join(chunks))

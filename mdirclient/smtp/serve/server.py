@@ -6,13 +6,11 @@ import asyncio
 import contextlib
 import email.utils
 import hashlib
-import os
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -41,13 +39,12 @@ if TYPE_CHECKING:
 
 #: Bytes that are read at once; shared by all connections.
 _BUFFER: Final = 32 << 10
-#: Threads that write large mails.
-_WRITERS: Final = max(2, min(8, os.cpu_count() or 2))
 _BACKLOG: Final = 1024
-_Answer = TypeVar("_Answer")
-#: Seconds between two looks at who is late, and at the records of mails that were refused.
+#: Seconds between two looks at who is late.
 _SWEEP: Final = 1.0
 _DAY: Final = 86_400.0
+#: Seconds in which records are collected.
+_RECORDING: Final = 0.02
 #: Turns of the loop after which a connection that was accepted has its session.
 _ACCEPTING: Final = 5
 
@@ -98,13 +95,10 @@ class Server:
         self.log = log
         self.store: Mstore = mdird.store
         self.buffer = memoryview(bytearray(_BUFFER))
-        self._writers = ThreadPoolExecutor(_WRITERS, "smtp-write")
         self.policy = Policy(following, limits, self._over, log)
         self.committer = Committer(
             mdird,
             mdird.store,
-            state,
-            describe=self._describe,
             authserv_ids=host.authserv_ids,
             log=log,
         )
@@ -118,6 +112,7 @@ class Server:
         self._per_address: Counter[str] = Counter()
         self._notes: dict[int, Note] = {}
         self._records: list[Record] = []
+        self._is_recording = False
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
@@ -158,11 +153,11 @@ class Server:
                         await asyncio.wait_for(self._empty.wait(), 0.1)
         for session in list(self.sessions):
             session.cut()
+        await self.committer.close()
         for task in list(self._tasks):
             task.cancel()
-        self.committer.close()
-        await asyncio.to_thread(self._writers.shutdown)
-        await asyncio.to_thread(self._keep_records)
+        if self._records:
+            await asyncio.to_thread(self._state.add, self._records)
 
     # -- what sessions need
 
@@ -188,10 +183,6 @@ class Server:
             if not self._per_address[source]:
                 del self._per_address[source]
         self._empty.set()
-
-    def in_thread(self, work: Callable[[], _Answer]) -> asyncio.Future[_Answer]:
-        """Do something that writes."""
-        return self.loop.run_in_executor(self._writers, work)
 
     def start(self, work: Coroutine[object, object, None]) -> None:
         """Run something beside the sessions."""
@@ -229,13 +220,16 @@ class Server:
         return mail.outcomes
 
     def record(self, record: Record) -> None:
-        """Keep what happened to a mail that was not taken; in a moment."""
+        """Say what happened to a mail, and keep it in a moment: nobody waits for that."""
         self._records.append(record)
         self._tell(record)
+        if not self._is_recording:
+            self._is_recording = True
+            self.start(self._keep_records())
 
     def report(self, mail: Mail) -> None:
-        """Say what happened to a mail that ended."""
-        self._tell(self._describe(mail))
+        """Say and keep what happened to a mail that ended."""
+        self.record(self._describe(mail))
         for outcome in {id(one): one for one in mail.outcomes if one}.values():
             self.log("not-taken", reason=outcome)
 
@@ -266,14 +260,17 @@ class Server:
             anchor=record.anchor or None,
         )
 
-    def _keep_records(self) -> None:
-        records, self._records = self._records, []
-        if not records:
-            return
+    async def _keep_records(self) -> None:
+        """Keep records, those of some moments together."""
         try:
-            self._state.add(records)
+            while self._records:
+                await asyncio.sleep(_RECORDING)
+                records, self._records = self._records, []
+                await asyncio.to_thread(self._state.add, records)
         except MdirError as error:
             self.log("state-failed", error=error)
+        finally:
+            self._is_recording = False
 
     def _received(self, note: Note, recipient: str, date: str) -> str:
         helo = note.engine.helo or "unknown"
@@ -295,8 +292,6 @@ class Server:
             for session in [one for one in self.sessions if one.is_late(now)]:
                 self.log("cut", client=session.address, reason="too slow")
                 session.cut()
-            if self._records:
-                await asyncio.to_thread(self._keep_records)
 
     async def _forget_old(self) -> None:
         while True:

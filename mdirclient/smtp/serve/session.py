@@ -261,18 +261,7 @@ class Session(asyncio.BufferedProtocol):
         self._mail = mail = self._server.mail(intake, self._note, transaction, self._done)
         self._note = None
         self._late = self._server.loop.call_later(self._server.limits.commit, self._is_overdue)
-        if intake.is_large and not is_prepared:
-            self._server.start(self._prepare(mail))
-        else:
-            self._server.committer.submit(mail)
-
-    async def _prepare(self, mail: Mail) -> None:
-        """The last bytes of a large mail came through TLS."""
-        try:
-            await self._server.in_thread(mail.intake.prepare)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client tries again
-            mail.stored = error
-        self._server.committer.submit(mail)
+        self._server.committer.submit(mail, is_prepared=is_prepared)
 
     def _done(self, mail: Mail) -> None:
         """The outcome is known. It may come too late: then it was answered already."""
@@ -319,7 +308,7 @@ class Session(asyncio.BufferedProtocol):
         if intake and self._note:
             self._note.size = intake.size
         if intake and intake.is_large:
-            self._server.in_thread(intake.drop)
+            self._server.committer.in_thread(intake.drop)
 
     def _hand_over(self) -> None:
         """A thread takes over, until nothing more comes or the mail has ended."""
@@ -329,7 +318,7 @@ class Session(asyncio.BufferedProtocol):
         # A descriptor of its own: nobody else gets the number while the thread reads.
         descriptor = None if self.engine.is_secured else os.dup(connected.fileno())
         take = partial(self._intake.take, self.engine, descriptor)
-        self._taking = self._server.in_thread(take)
+        self._taking = self._server.committer.in_thread(take)
         self._taking.add_done_callback(self._taken)
 
     def _taken(self, taking: asyncio.Future[Event | None]) -> None:
