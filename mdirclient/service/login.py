@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import Counter
 from typing import Final
 
 from mdirclient.errors import reply_error
 from mdirclient.header import Header
 from mdirclient.mdird.credentials import PASSWORD_FIELD, TOKEN_FIELD, find_password, find_token
-from mdirclient.service.throttle import Throttle
+from mdirclient.service.throttle import Throttle, network
 
 #: Seconds that a right password is not computed again; a changed one counts at once.
 _REMEMBERED: Final = 300.0
@@ -18,6 +19,8 @@ _MAX_REMEMBERED: Final = 1_000
 #: Passwords that are computed at once (each takes 50 ms and 16 MiB), and that may wait for it.
 _MAX_AT_ONCE: Final = 2
 _MAX_WAITING: Final = 100
+#: Of one address, that are held back at once.
+_MAX_DELAYED: Final = 10
 
 
 class Login:
@@ -26,36 +29,38 @@ class Login:
     def __init__(self) -> None:
         self._throttle = Throttle(time.monotonic)
         self._busy = asyncio.Semaphore(_MAX_AT_ONCE)
-        self._waiting = 0
+        self._waiting = 0  # for the computing
+        self._delayed: Counter[str] = Counter()  # by address
         self._right: dict[tuple[str, bytes], tuple[str, float]] = {}
 
     async def check(
-        self, user: Header | None, name: str, secret: str, *sources: str, tokens: bool = True
+        self, user: Header | None, name: str, secret: str, address: str, *, tokens: bool = True
     ) -> str | None:
         """The hash of a user's that a token or password has; None if none has.
 
         A token is 256 bits and is compared at once. Whatever else is given is slowed down: the
-        more wrong ones came from a source, the later the next answer, right or wrong. It takes
-        as long where there is no such user.
+        more wrong ones came from an address, or for a user, the later the next answer, right or
+        wrong. It takes as long where there is no such user.
 
         Args:
             user: the entry, or None: there is no such user.
             name: that was given.
             secret: that was given.
-            sources: what wrong ones are counted for, such as an address.
+            address: from where.
             tokens: whether a token will do, or a password only.
 
         Raises:
-            TemporaryReplyError: 503, too many are trying.
+            TemporaryReplyError: 503, too many are trying, from this address or in all.
         """
         if proof := self._known(user, name, secret, tokens=tokens):
             return proof
-        if self._waiting >= _MAX_WAITING:
+        sources = [network(address), *([f"user {user['name']}"] if user else [])]
+        if self._delayed[sources[0]] >= _MAX_DELAYED or self._waiting >= _MAX_WAITING:
             raise reply_error(503, "too many are trying to get in; try again")
         delay = max(self._throttle.attempt(source) for source in sources)
+        await self._wait(sources[0], delay)
         self._waiting += 1
         try:
-            await asyncio.sleep(delay)
             async with self._busy:
                 proof = await asyncio.to_thread(find_password, user, secret)
         finally:
@@ -68,6 +73,16 @@ class Login:
             self._right.clear()
         self._right[name, _digest(secret)] = proof, time.monotonic() + _REMEMBERED
         return proof
+
+    async def _wait(self, source: str, delay: float) -> None:
+        """Whoever is held back must not keep others out: so many of one address at once."""
+        self._delayed[source] += 1
+        try:
+            await asyncio.sleep(delay)
+        finally:
+            self._delayed[source] -= 1
+            if not self._delayed[source]:
+                del self._delayed[source]
 
     def _known(self, user: Header | None, name: str, secret: str, *, tokens: bool) -> str | None:
         """The hash of what needs no computing: a token, or a password that was right before."""

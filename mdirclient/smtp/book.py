@@ -63,7 +63,7 @@ class Book:
         self._found: dict[tuple[str, str], Account] = {}
         for account in self.accounts:
             self._found.setdefault(_key(account.address), account)
-        own = dict(self._found)
+        self._own = own = dict(self._found)
         for user in self.users.values():
             self._add_aliases(user, own)
         self._domains = {domain for _, domain in self._found}
@@ -86,6 +86,11 @@ class Book:
         if not found and name in POSTMASTERS and (host in self._domains or not host):
             found = self.postmaster
         return found or (self._found.get(("", host)) if name else None)
+
+    def owner(self, address: str) -> str | None:
+        """The user to whom an account of just this address belongs."""
+        account = self._own.get(_key(address))
+        return account.user if account else None
 
     def has_domain(self, domain: str) -> bool:
         """Whether a domain is ours: one of an account or an alias."""

@@ -8,26 +8,26 @@ import random
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Final
 
-from mdirclient.errors import MdirError, reply_error
+from mdirclient.errors import MdirError, ReplyError, TransportError, reply_error
 from mdirclient.header import Header
 from mdirclient.patch import End, Now, Patch
 from mdirclient.smtp.accounts import Places
 from mdirclient.smtp.book import Book
 
 if TYPE_CHECKING:
-    from mdirclient.interfaces import AsyncMdird
+    from mdirclient.interfaces import AsyncMdird, AsyncSubscription
     from mdirclient.service.log import Log
 
 #: Seconds between two tries to subscribe: the first, and the most.
 _FIRST_PAUSE: Final = 0.2
 _MAX_PAUSE: Final = 10.0
-#: Seconds between two questions whether the mdird is still there. A dead connection says nothing
-#: by itself, and from an old list nobody is told that there is no such account.
+#: Seconds between two questions whether a subscription still says everything. A dead connection is
+#: silent, and so is a folder that has another name now; but from an old list nobody is told that
+#: there is no such account.
 _BEAT: Final = 10.0
 _BEAT_TIMEOUT: Final = 20.0
 #: Seconds in which changes are collected before a new book is made.
 _COLLECTING: Final = 0.05
-_BEAT_PATTERN: Final = Header([("url", "mdir:beat@smtp.invalid/1")])
 
 
 class Following:
@@ -45,34 +45,41 @@ class Following:
         self._mdird = mdird
         self._places = places
         self._log = log
-        self._followed = {
-            folder: _Followed(mdird, folder, kind, self._changed, log)
+        #: Folder → what follows it.
+        self.followed = {
+            folder: _Followed(mdird, folder, kind, self.changed, log)
             for folder, kind in ((places.accounts, "dir"), (places.users, "user"))
         }
-        self._is_alive = True
         self._is_made = False
+        self._is_making = False
         self._waiting = asyncio.Event()
 
     @property
     def is_current(self) -> bool:
         """Whether the book says what the mdird says."""
-        return self._is_made and self._is_alive
+        return self._is_made
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no change waits to be in the book."""
+        return not (self._waiting.is_set() or self._is_making)
 
     async def run(self) -> None:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for one in self._followed.values():
+            for one in self.followed.values():
                 group.create_task(one.run())
             group.create_task(self._make())
             group.create_task(self._beat())
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """A folder changed, or is not followed for now."""
         self._waiting.set()
         # From a book that was made before a gap nobody is told that there is no such account.
         self._is_made = self._is_made and self._is_followed()
 
     def _is_followed(self) -> bool:
-        return all(one.is_current for one in self._followed.values())
+        return all(one.is_current for one in self.followed.values())
 
     async def _make(self) -> None:
         """Make a new book after changes; beside the loop, for there may be many accounts."""
@@ -80,10 +87,12 @@ class Following:
             await self._waiting.wait()
             await asyncio.sleep(_COLLECTING)
             self._waiting.clear()
-            accounts, users = (list(one.entries.values()) for one in self._followed.values())
+            self._is_making = True
+            accounts, users = (list(one.entries.values()) for one in self.followed.values())
             self.book = await asyncio.to_thread(
                 Book, accounts, users, postmaster=self._places.postmaster
             )
+            self._is_making = False
             if not self._is_made and self._is_followed() and not self._waiting.is_set():
                 self._is_made = True
                 self._log("accounts", count=len(self.book.accounts))
@@ -91,15 +100,12 @@ class Following:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(_BEAT)
-            try:
-                async with asyncio.timeout(_BEAT_TIMEOUT):
-                    async for _ in self._mdird.lookup("", _BEAT_PATTERN):
-                        pass
-                self._is_alive = True
-            except (MdirError, OSError) as error:
-                if self._is_alive:
-                    self._log("mdird-away", reason=error)
-                self._is_alive = False
+            for one in self.followed.values():
+                try:
+                    async with asyncio.timeout(_BEAT_TIMEOUT):
+                        await one.beat()
+                except (MdirError, OSError) as error:
+                    one.lose(error)
 
 
 class _Followed:
@@ -119,6 +125,31 @@ class _Followed:
         self._log = log
         self._version = 0
         self._epoch: str | None = None
+        self._folder_id: str | None = None
+        self._behind = 0  # a version that the last beat saw, and that had not come yet
+        self._lost: MdirError | OSError | None = None
+        self._subscription: AsyncSubscription | None = None
+
+    async def beat(self) -> None:
+        """Ask whether the subscription still says everything; if not, subscribe again."""
+        if not self.is_current:
+            return
+        asked = await self._mdird.subscribe(self._folder, self._version, epoch=self._epoch)
+        await asked.close()
+        if asked.folder_id != self._folder_id:
+            raise TransportError(self._folder, "another folder has this name now")
+        if asked.epoch != self._epoch or 0 < self._behind > self._version:
+            raise TransportError(self._folder, "the subscription is silent")
+        self._behind = asked.version if asked.version > self._version else 0
+
+    def lose(self, error: MdirError | OSError) -> None:
+        """The subscription cannot be relied on: stale until there is another."""
+        self._lost = error
+        self._version = 0
+        self.is_current = False
+        self._changed()
+        if self._subscription:
+            self._closing = asyncio.ensure_future(self._subscription.close())
 
     async def run(self) -> None:
         """Follow until cancelled; subscribe again whenever the subscription ends."""
@@ -132,10 +163,15 @@ class _Followed:
                             raise reply_error(event.status, event.text)
                         if isinstance(event, Now):
                             pause, reason = _FIRST_PAUSE, ""
+                if self._lost:
+                    raise self._lost
             except (MdirError, OSError) as error:
+                if isinstance(error, ReplyError):
+                    self._version = 0  # all is asked for again
                 if str(error) != reason:
                     self._log("accounts-stale", folder=self._folder, reason=error)
                 reason = str(error)
+            self._lost = None
             self.is_current = False
             self._changed()
             # Many servers come back at once after a restart of the mdird.
@@ -144,6 +180,7 @@ class _Followed:
 
     async def _events(self) -> AsyncGenerator[Patch | Now | End, None]:
         subscription = await self._mdird.subscribe(self._folder, self._version, epoch=self._epoch)
+        self._subscription, self._folder_id, self._behind = subscription, subscription.folder_id, 0
         try:
             # A listing takes the place of what is known when it is whole, not before.
             entries = {} if subscription.is_listing else dict(self.entries)
@@ -157,6 +194,7 @@ class _Followed:
                     self._changed()
                 yield event
         finally:
+            self._subscription = None
             await subscription.close()
 
     def _apply(self, entries: dict[str, Header], patch: Patch) -> None:

@@ -39,8 +39,10 @@ class Counter:
 
 
 @contextlib.contextmanager
-def counted(stop_at: int | None, fault: Fault) -> Iterator[Counter]:
-    """Count the calls made in the context."""
+def counted(
+    stop_at: int | None, fault: Fault, *, only: Callable[[], bool] = lambda: True
+) -> Iterator[Counter]:
+    """Count the calls made in the context; of several threads where `only` says so."""
     counter = Counter(stop_at, fault)
     # syncfs(2) is not in `os`.
     homes = {name: flush if name == "syncfs" else os for name in CALLS}
@@ -50,6 +52,8 @@ def counted(stop_at: int | None, fault: Fault) -> Iterator[Counter]:
         original = originals[name]
 
         def call(*arguments: object, **options: object) -> object:
+            if not only():
+                return original(*arguments, **options)
             if name == "close":  # close(2) releases the descriptor, also when it fails
                 original(*arguments, **options)
                 counter.before(name)

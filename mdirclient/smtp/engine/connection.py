@@ -42,6 +42,10 @@ from mdirclient.smtp.engine.sasl import MAX_AUTH_LINE, MECHANISMS, Exchange, SAS
 
 #: Commands that are no step of a mail, between two mails.
 MAX_IDLE_COMMANDS: Final = 100
+#: Refusals of any kind between two mails: what is temporary is our fault, but not for ever.
+MAX_REFUSALS: Final = 1_000
+#: A mail that is too large is read to its end, unless it is so many times too large.
+_MAX_DROPPED: Final = 4
 
 
 class _Input(Enum):
@@ -77,6 +81,7 @@ class Connection:
         "_input",
         "_output",
         "_profile",
+        "_refusals",
         "_state",
         "_transaction",
         "_verdict",
@@ -85,6 +90,7 @@ class Connection:
         "helo",
         "is_extended",
         "is_secured",
+        "lines",
         "user",
     )
 
@@ -98,7 +104,7 @@ class Connection:
         self.is_secured = is_secured
         #: SHA-256 of the client's certificate, hexadecimal, if it has a valid one.
         self.fingerprint: str | None = None
-        #: Who authenticated, or None.
+        #: Who authenticated, or None; set by who answers `Authenticate`.
         self.user: str | None = None
         self._input = _Input.COMMAND
         self._state = State.START
@@ -110,7 +116,10 @@ class Connection:
         self._buffer = b""
         self._output = b""
         self._errors = 0
+        self._refusals = 0
         self._idle = 0
+        #: Whole lines of commands that came.
+        self.lines = 0
 
     # -- bytes and events
 
@@ -144,6 +153,11 @@ class Connection:
         """Whether the bytes of a mail are coming."""
         return self._input is _Input.DATA
 
+    @property
+    def received(self) -> int:
+        """Bytes of the mail that is coming, also of one that is dropped."""
+        return self._data.size if self._data else 0
+
     def next_event(self) -> Event | None:
         """The next event; None: nothing to do until there are more bytes, or an answer."""
         while self._input not in _PAUSED:
@@ -156,9 +170,8 @@ class Connection:
             if not isinstance(found, Reply):
                 return found
             self._send(found)
-            # What is temporary is our own fault.
-            self._errors += found.code >= 500
-            if self._errors > self._profile.max_errors:
+            self._count(found)
+            if self._has_enough():
                 return self.close(replies.TOO_MANY_ERRORS)
         return None
 
@@ -174,29 +187,31 @@ class Connection:
         self._input = _Input.COMMAND
         for one in given:
             self._send(one)
-            self._errors += one.code >= 500
         reply = given[-1]
         if isinstance(event, End):
-            self._idle = 0
+            if any(one.is_positive for one in given):
+                self._errors = self._refusals = self._idle = 0
             self._reset()
         elif isinstance(event, Begin) and not reply.is_positive:
             self._reset()
         elif event and reply.is_positive:
             self._accept(event)
+        if not isinstance(event, End):
+            self._count(reply)
         if reply.code == 421:
             self._end()
             return Quit(reply)
-        if self._errors > self._profile.max_errors:
-            return self.close(replies.TOO_MANY_ERRORS)
-        return None
+        return self.close(replies.TOO_MANY_ERRORS) if self._has_enough() else None
 
     def drop(self, reply: Reply) -> None:
         """The mail that is coming is not wanted: the rest is read and dropped, then refused."""
         self._verdict = self._verdict or reply
 
     def secured(self, fingerprint: str | None = None) -> None:
-        """TLS is there. Nothing that was said before counts (RFC 3207 §4.2)."""
-        self._buffer = b""
+        """TLS is there. Nothing that was said before counts (RFC 3207 §4.2).
+
+        What was received since `StartTLS` came through TLS: the caller reads nothing else.
+        """
         self.is_secured, self.fingerprint = True, fingerprint
         self.helo, self.is_extended = None, False
         self._reset()
@@ -219,8 +234,6 @@ class Connection:
                 self._state = State.RCPT
             case Begin():
                 self._data, self._input = DataDecoder(), _Input.DATA
-            case Authenticate(credentials):
-                self.user = credentials.user
 
     # -- the bytes of a mail
 
@@ -233,6 +246,8 @@ class Connection:
         if self._verdict is None and (too_much := self._too_much()):
             self._verdict = too_much
             return Dropped(too_much)
+        if self._verdict and self._data.size > _MAX_DROPPED * self._profile.max_size:
+            return self.close(self._verdict)
         if content and self._verdict is None:
             return Chunk(content)
         return None if rest is None else self._at_end()
@@ -260,9 +275,11 @@ class Connection:
 
     def _of_line(self) -> Event | Reply | None:
         is_auth = self._input is _Input.AUTH
-        line = self._next_line(MAX_AUTH_LINE if is_auth else MAX_LINE)
+        is_long = is_auth or (self._mechanisms() and self._buffer[:5].upper() == b"AUTH ")
+        line = self._next_line(MAX_AUTH_LINE if is_long else MAX_LINE)
         if line is None:
             return None
+        self.lines += 1
         if isinstance(line, Reply):
             return self.close(line)
         return self._of_auth(line) if is_auth else self._of_command(line)
@@ -396,6 +413,13 @@ class Connection:
         return replies.challenge(exchange.challenge)
 
     # -- state
+
+    def _count(self, reply: Reply) -> None:
+        self._errors += reply.code >= 500
+        self._refusals += not reply.is_positive
+
+    def _has_enough(self) -> bool:
+        return self._errors > self._profile.max_errors or self._refusals > MAX_REFUSALS
 
     def _send(self, reply: Reply) -> None:
         self._output += reply.to_bytes()

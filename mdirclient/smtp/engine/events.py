@@ -99,7 +99,7 @@ class StartTLS:
 
 @attrs.frozen
 class Authenticate:
-    """Is it this user? `answer` it; 235 makes them `user`."""
+    """Is it this user? If so, set `user` to their name; `answer` it."""
 
     credentials: Credentials
 

@@ -90,10 +90,10 @@ def parse_path(text: str, *, is_reverse: bool) -> tuple[Path, str]:
     # Only <postmaster> may be without a domain (RFC 5321 §4.1.1.3).
     if not local or (not domain and (is_reverse or local.lower() != "postmaster")):
         raise PathError("expected <local@domain>")
-    if len(str(path).encode()) > MAX_PATH or not _is_domain(domain):
-        raise PathError("the domain or the whole is too long")
     if any(unicodedata.category(char) in _UNWANTED for char in local + domain):
         raise PathError("a character cannot stand in an address")
+    if len(str(path).encode()) > MAX_PATH or not _is_domain(domain):
+        raise PathError("the domain or the whole is too long")
     return path, parameters
 
 

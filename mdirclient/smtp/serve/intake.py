@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from typing import Final
 
 from mdirclient.interfaces import Mstore, Receiver
@@ -21,6 +21,8 @@ BUFFERED: Final = 32 << 10
 _PIECE: Final = 56 << 10
 _PIECES: Final = 64
 
+Taken = tuple[Event | None, Exception | None]
+
 
 class Intake:
     """One mail on its way. Used by one thread at a time.
@@ -29,12 +31,12 @@ class Intake:
         store: where it goes.
     """
 
-    __slots__ = ("_chunks", "_opened", "_receiver", "_store", "_waiting", "size")
+    __slots__ = ("_opened", "_receiver", "_store", "_waiting", "size")
 
     def __init__(self, store: Mstore) -> None:
         self._store = store
-        self._chunks: list[bytes] = []
-        self._waiting = 0
+        # One piece: of many small ones each would cost more than its bytes.
+        self._waiting = bytearray()
         self._opened: AbstractContextManager[Receiver] | None = None
         self._receiver: Receiver | None = None
         #: Bytes so far.
@@ -42,14 +44,13 @@ class Intake:
 
     def write(self, data: bytes) -> None:
         """Take bytes into memory. In the loop."""
-        self._chunks.append(data)
-        self._waiting += len(data)
+        self._waiting += data
         self.size += len(data)
 
     @property
     def is_full(self) -> bool:
         """Whether a thread is to take over."""
-        return self._waiting >= BUFFERED
+        return len(self._waiting) >= BUFFERED
 
     @property
     def is_large(self) -> bool:
@@ -58,7 +59,7 @@ class Intake:
 
     # -- in a thread
 
-    def take(self, engine: Connection, descriptor: int | None) -> Event | None:
+    def take(self, engine: Connection, descriptor: int | None) -> Taken:
         """Write what waits, then what comes, until nothing comes or the mail has ended.
 
         Args:
@@ -67,20 +68,22 @@ class Intake:
                 only what waits (with TLS the socket says nothing to us).
 
         Returns:
-            The event that was no bytes, if one came; the whole is prepared if it is the end.
-
-        Raises:
-            MdirError, OSError: it cannot be written.
+            The event that was no bytes, if one came (the whole is prepared if it is the end), and
+            why it cannot be stored, if so.
         """
+        event: Event | None = None
         try:
             self._write_waiting()
             event = None if descriptor is None else self._go_on(engine, descriptor)
+            if isinstance(event, End):
+                self.prepare()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client has an answer
+            return event, error
         finally:
             if descriptor is not None:
-                os.close(descriptor)
-        if isinstance(event, End):
-            self.prepare()
-        return event
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        return event, None
 
     def prepare(self) -> None:
         """Write what waits, and all that takes long before it is published."""
@@ -88,16 +91,15 @@ class Intake:
         assert self._receiver
         self._receiver.prepare()
 
-    def receiver(self, stack: ExitStack) -> Receiver:
-        """The receiver with all of it, closed with the stack."""
+    def receiver(self) -> Receiver:
+        """The receiver with all of it; `drop` closes it."""
         self._write_waiting()
         assert self._receiver
-        stack.callback(self.drop)
         return self._receiver
 
     def drop(self) -> None:
         """Nobody wants it any more: what was written and is not published goes."""
-        self._chunks = []
+        self._waiting = bytearray()
         opened, self._opened, self._receiver = self._opened, None, None
         if opened:
             opened.__exit__(None, None, None)
@@ -122,6 +124,5 @@ class Intake:
         if self._receiver is None:
             self._opened = self._store.receive()
             self._receiver = self._opened.__enter__()
-        chunks, self._chunks, self._waiting = self._chunks, [], 0
-        if chunks:
-            self._receiver.write(b"".join(chunks))
+        waiting, self._waiting = self._waiting, bytearray()
+        self._receiver.write(bytes(waiting))

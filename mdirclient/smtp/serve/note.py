@@ -24,12 +24,15 @@ class Note:
         refused: that were not.
         size: bytes that came.
         is_utf8: whether MAIL said SMTPUTF8.
+        is_overdue: whether it was answered before its outcome was known.
     """
 
     __slots__ = (
+        "_last",
         "address",
         "at",
         "engine",
+        "is_overdue",
         "is_utf8",
         "listener",
         "recipients",
@@ -48,8 +51,10 @@ class Note:
         self.at = at
         self.recipients: list[tuple[Path, Account]] = []
         self.refused: list[str] = []
+        self._last: Reply | None = None
         self.size = 0
         self.is_utf8 = False
+        self.is_overdue = False
 
     @property
     def protocol(self) -> str:
@@ -68,11 +73,14 @@ class Note:
 
     def refuse(self, path: Path, reply: Reply) -> None:
         """A recipient was not."""
+        self._last = reply
         if len(self.refused) < _MAX_REFUSED:
             self.refused.append(f"{reply.code} {path}")
 
     def record(self, reply: Reply | None, *, anchor: str = "", verdict: str = "") -> Record:
         """What happened: `reply` was the last one; None: the client gave up."""
+        if reply is None and not self.recipients:
+            reply = self._last  # nobody wanted it
         if not verdict:
             temporary = DEFERRED if reply and reply.code < 500 else REFUSED
             verdict = temporary if reply else ABANDONED

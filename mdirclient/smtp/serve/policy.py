@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from mdirclient.errors import ReplyError
 from mdirclient.header import Header
 from mdirclient.service.login import Login
-from mdirclient.service.throttle import network
 from mdirclient.smtp.engine import NULL_PATH, Connection, Path, Reply, Transaction
 from mdirclient.smtp.engine import reply as replies
 from mdirclient.smtp.engine.sasl import Credentials
@@ -41,7 +40,7 @@ class Policy:
     def __init__(
         self, following: Following, limits: Limits, over: Callable[[str], None], log: Log
     ) -> None:
-        self._following = following
+        self.following = following
         self._over = over
         self._log = log
         self._login = Login()
@@ -52,9 +51,9 @@ class Policy:
         path = transaction.reverse_path
         if user is None or path == NULL_PATH:
             return replies.SENDER_OK
-        if not self._following.is_current:
+        if not self.following.is_current:
             return answers.TRY_AGAIN
-        is_own = self._following.book.is_own(user, path.local, path.domain)
+        is_own = self.following.book.is_own(user, path.local, path.domain)
         return replies.SENDER_OK if is_own else answers.NOT_YOURS
 
     def recipient(self, user: str | None, path: Path, note: Note) -> Reply:
@@ -65,10 +64,12 @@ class Policy:
         return reply
 
     def _recipient(self, user: str | None, path: Path, note: Note) -> Reply:
-        book = self._following.book
-        if not self._following.is_current or not book.accounts:
+        book = self.following.book
+        if not self.following.is_current or not book.accounts:
             return answers.TRY_AGAIN
         account = book.find(path.local, path.domain)
+        if account is None and not self.following.is_settled:
+            return answers.TRY_AGAIN
         if account is None:
             is_ours = book.has_domain(path.domain) or not path.domain
             return answers.NO_ACCOUNT if is_ours else self._foreign(user)
@@ -89,9 +90,9 @@ class Policy:
     async def authenticate(
         self, engine: Connection, credentials: Credentials, address: str
     ) -> Reply:
-        """Is it this user? Wrong passwords are counted by address and by user."""
+        """Is it this user? Then the engine is told. Wrong passwords count by address and user."""
         name = credentials.user
-        if not self._following.is_current:
+        if not self.following.is_current:
             return answers.AUTH_BUSY
         if credentials.mechanism == "EXTERNAL":
             found = self._of_certificate(name, engine.fingerprint)
@@ -103,16 +104,17 @@ class Policy:
         if found is None:
             self._log("auth-failed", client=address, user=name, mechanism=credentials.mechanism)
             return answers.BAD_CREDENTIALS
+        engine.user = found
         return replies.AUTHENTICATED
 
     async def _of_password(self, name: str, password: str, address: str) -> str | None:
-        sources = network(address), f"user {name}"
         user = self._user(name)
-        return await self._login.check(user, name, password, *sources, tokens=False)
+        proof = await self._login.check(user, name, password, address, tokens=False)
+        return user["name"] if user and proof else None
 
     def _of_certificate(self, name: str, fingerprint: str | None) -> str | None:
         user = self._user(name) if name else None
-        users = self._following.book.users.values() if not name else [user] if user else []
+        users = self.following.book.users.values() if not name else [user] if user else []
         for one in users:
             kept = (text.replace(":", "").lower() for text in one.get_all(FINGERPRINT_FIELD))
             if fingerprint and fingerprint in (text.removeprefix("sha256") for text in kept):
@@ -120,13 +122,9 @@ class Policy:
         return None
 
     def _user(self, name: str) -> Header | None:
-        """A user by name, or by one of their addresses."""
-        book = self._following.book
-        if name in book.users:
-            return book.users[name]
-        local, _, domain = name.rpartition("@")
-        account = book.find(local, domain) if domain else None
-        return book.users.get(account.user or "") if account else None
+        """A user by name, or by the address of an account of theirs."""
+        book = self.following.book
+        return book.users.get(name) or book.users.get(book.owner(name) or "")
 
 
 class Quota:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 KINDS: Final = {"smtp": 25, "submission": 587, "submissions": 465, "lmtp": 24}
 #: Seconds between two tries to reach the mdird when the server starts.
 _PAUSE: Final = 2.0
-#: Open files that are not connections: contents on their way, databases, the mdird.
+#: Open files of no connection: databases, the mdird. A connection has some for its mail.
 _OTHER_FILES: Final = 400
 _EXHAUSTED: Final = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 
@@ -64,7 +64,7 @@ def serve(settings: Settings, options: Options) -> None:
     # Before anything is waited for: who listens on a low port gives up that right later.
     sockets = _given_sockets() or _sockets(options.listen or settings.get("MDIR_SMTP_LISTEN"))
     most = allow_many_files()
-    connections = min(options.limits.connections, max(most - _OTHER_FILES, most // 2))
+    connections = min(options.limits.connections, max(16, (most - _OTHER_FILES) // 4))
     limits = attrs.evolve(options.limits, connections=connections)
     path = settings.smtp_state()
     state = State(path)
@@ -89,13 +89,13 @@ async def _serve(
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    reserve = _Reserve([one for _, one in sockets], log)
-    loop.set_exception_handler(reserve.on_exception)
     ended = loop.create_task(stopped.wait())
     mdird = await _first(_connected(settings, log), ended)
     if mdird is None:
         return
-    async with mdird:
+    reserve = Reserve([one for _, one in sockets], log)
+    loop.set_exception_handler(reserve.on_exception)
+    async with mdird, contextlib.aclosing(reserve):
         places = Places.from_settings(settings)
         host = _host(settings)
         following = Following(mdird, places, log)
@@ -221,13 +221,17 @@ def _given_sockets() -> list[tuple[str, socket.socket]]:
     return given
 
 
-class _Reserve:
+class Reserve:
     """A descriptor that is kept for the moment in which there are no others."""
 
     def __init__(self, listening: Sequence[socket.socket], log: Log) -> None:
         self._listening = {one.fileno(): one for one in listening}
         self._log = log
         self._kept = socket.socket()
+
+    async def aclose(self) -> None:
+        """It is not needed any more."""
+        self._kept.close()
 
     def on_exception(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What the loop calls. When there are no more it stops accepting for a second by itself."""

@@ -9,7 +9,8 @@ import hashlib
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -25,7 +26,7 @@ from mdirclient.smtp.serve.intake import Intake
 from mdirclient.smtp.serve.limits import Limits
 from mdirclient.smtp.serve.note import Note
 from mdirclient.smtp.serve.policy import Policy
-from mdirclient.smtp.serve.session import HANDSHAKE, Session
+from mdirclient.smtp.serve.session import Session
 from mdirclient.smtp.state import ACCEPTED, Record, State
 from mdirclient.smtp.trace import received
 
@@ -45,6 +46,7 @@ _SWEEP: Final = 1.0
 _DAY: Final = 86_400.0
 #: Seconds in which records are collected.
 _RECORDING: Final = 0.02
+_MAX_RECORDS: Final = 10_000
 #: Turns of the loop after which a connection that was accepted has its session.
 _ACCEPTING: Final = 5
 
@@ -120,16 +122,8 @@ class Server:
     async def start_listening(self, listeners: Iterable[tuple[Listener, socket.socket]]) -> None:
         """Serve on sockets that listen."""
         for listener, one in listeners:
-            context = listener.context() if listener.is_secured else None
-            self._servers.append(
-                await self.loop.create_server(
-                    lambda listener=listener: Session(self, listener),
-                    sock=one,
-                    ssl=context,
-                    backlog=_BACKLOG,
-                    ssl_handshake_timeout=HANDSHAKE if context else None,
-                )
-            )
+            make = partial(Session, self, listener)
+            self._servers.append(await self.loop.create_server(make, sock=one, backlog=_BACKLOG))
         self.start(self._sweep())
         self.start(self._forget_old())
 
@@ -156,8 +150,10 @@ class Server:
         await self.committer.close()
         for task in list(self._tasks):
             task.cancel()
-        if self._records:
+        try:
             await asyncio.to_thread(self._state.add, self._records)
+        except MdirError as error:
+            self.log("state-failed", error=error)
 
     # -- what sessions need
 
@@ -184,11 +180,12 @@ class Server:
                 del self._per_address[source]
         self._empty.set()
 
-    def start(self, work: Coroutine[object, object, None]) -> None:
+    def start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run something beside the sessions."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def mail(
         self, intake: Intake, note: Note, transaction: Transaction, done: Callable[[Mail], None]
@@ -213,12 +210,6 @@ class Server:
         }
         return Mail(intake, recipients, trace_of_all, each_alone, note, done)
 
-    def outcomes(self, mail: Mail) -> Sequence[Exception | None]:
-        """The outcome for each reply that the client waits for."""
-        if len(mail.outcomes) == 1 and mail.each_alone:
-            return mail.outcomes * len(mail.recipients)
-        return mail.outcomes
-
     def record(self, record: Record) -> None:
         """Say what happened to a mail, and keep it in a moment: nobody waits for that."""
         self._records.append(record)
@@ -240,6 +231,8 @@ class Server:
         worst = max(replies, key=lambda reply: reply.code)
         best = min(replies, key=lambda reply: reply.code)
         anchor = "" if isinstance(mail.stored, Exception) or not mail.stored else mail.stored.anchor
+        if mail.note.is_overdue:  # the client was told to try again
+            return mail.note.record(answers.TRY_AGAIN, anchor=str(anchor))
         verdict = ACCEPTED if best.is_positive else ""
         return mail.note.record(best if verdict else worst, anchor=str(anchor), verdict=verdict)
 
@@ -265,9 +258,12 @@ class Server:
         try:
             while self._records:
                 await asyncio.sleep(_RECORDING)
-                records, self._records = self._records, []
+                records = self._records[:_MAX_RECORDS]
                 await asyncio.to_thread(self._state.add, records)
+                del self._records[: len(records)]
         except MdirError as error:
+            # They are tried again with the next; without end it would be a leak.
+            del self._records[:-_MAX_RECORDS]
             self.log("state-failed", error=error)
         finally:
             self._is_recording = False
@@ -290,8 +286,10 @@ class Server:
             await asyncio.sleep(_SWEEP)
             now = self.loop.time()
             for session in [one for one in self.sessions if one.is_late(now)]:
-                self.log("cut", client=session.address, reason="too slow")
-                session.cut()
+                try:
+                    session.cut()
+                except Exception as error:  # noqa: BLE001 - the others are late too
+                    self.log("defect", what="cutting a connection", error=repr(error))
 
     async def _forget_old(self) -> None:
         while True:

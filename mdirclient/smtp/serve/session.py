@@ -6,6 +6,7 @@ Reads into one buffer that all connections of a loop share, so an idle one costs
 from __future__ import annotations
 
 import asyncio
+import asyncio.sslproto
 import hashlib
 import os
 import time
@@ -31,7 +32,7 @@ from mdirclient.smtp.engine import reply as replies
 from mdirclient.smtp.engine.sasl import Credentials
 from mdirclient.smtp.serve import answers
 from mdirclient.smtp.serve.commit import Mail
-from mdirclient.smtp.serve.intake import Intake
+from mdirclient.smtp.serve.intake import Intake, Taken
 from mdirclient.smtp.serve.note import Note
 
 if TYPE_CHECKING:
@@ -43,15 +44,20 @@ if TYPE_CHECKING:
 _MAX_BUFFERED: Final = 8 << 10
 _WRITE_LIMIT: Final = 16 << 10
 #: Seconds that a client has to read the last reply.
-_LINGER: Final = 5.0
+_LINGER: Final = 2.0
 #: Seconds that TLS may take.
 HANDSHAKE: Final = 30.0
+
+
+# Deviation: asyncio takes 256 KiB for each TLS connection, before anybody has said who they are.
+asyncio.sslproto.SSLProtocol.max_size = 32 << 10
 
 
 class Session(asyncio.BufferedProtocol):
     """See the module."""
 
     __slots__ = (
+        "_asking",
         "_begun",
         "_early",
         "_handshake",
@@ -79,7 +85,8 @@ class Session(asyncio.BufferedProtocol):
         self._intake: Intake | None = None
         self._mail: Mail | None = None  # that ended, and has no answer yet
         self._note: Note | None = None  # of the mail on its way
-        self._taking: asyncio.Future[Event | None] | None = None  # a thread has the engine
+        self._taking: asyncio.Future[Taken] | None = None  # a thread has the engine
+        self._asking: asyncio.Task[None] | None = None  # for a password
         self._early: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = None
         self._handshake: asyncio.Task[None] | None = None
@@ -102,13 +109,17 @@ class Session(asyncio.BufferedProtocol):
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) else ""
         transport.set_write_buffer_limits(_WRITE_LIMIT)
-        if self._listener.is_secured:
-            self.engine.fingerprint = _fingerprint(transport)
         self._wait()
         refusal = self._server.admit(self)
         if refusal:
             self._leave(self.engine.close(refusal))
-            return
+        elif self._listener.is_secured:
+            # Not before it is admitted: TLS costs more than a connection.
+            self._begin_tls()
+        else:
+            self._welcome()
+
+    def _welcome(self) -> None:
         limits = self._server.limits
         if limits.early and not limits.is_allowed(self.address):
             self._early = self._server.loop.call_later(limits.early, self._greet)
@@ -117,9 +128,9 @@ class Session(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The client is gone. A mail that had ended is stored all the same."""
-        for timer in (self._early, self._late):
-            if timer:
-                timer.cancel()
+        for waiting in (self._early, self._late, self._asking):
+            if waiting:
+                waiting.cancel()
         self._transport = None
         if not self._taking:
             self._lose()
@@ -131,6 +142,13 @@ class Session(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came."""
+        try:
+            self._receive(nbytes)
+        except Exception as error:  # noqa: BLE001 - one client's bytes must not stay unanswered
+            self._server.log("defect", what="a client's bytes", error=repr(error))
+            self._leave(self.engine.close(answers.DEFECT))
+
+    def _receive(self, nbytes: int) -> None:
         if self._early:
             self._early.cancel()
             self._early = None
@@ -138,11 +156,15 @@ class Session(asyncio.BufferedProtocol):
             self._leave(self.engine.close(answers.TOO_EARLY))
             return
         self.engine.receive(bytes(self._server.buffer[:nbytes]))
+        if self.engine.is_in_data:
+            self._wait()
         self._go_on()
 
     def eof_received(self) -> bool:
         """The client says no more. It may still wait for the answer to its mail."""
         self._has_ended = True
+        if self._is_leaving and self._transport:
+            self._transport.close()
         return self._mail is not None and not self.engine.is_secured
 
     def pause_writing(self) -> None:
@@ -158,17 +180,15 @@ class Session(asyncio.BufferedProtocol):
 
     def stop(self) -> None:
         """The server is stopping: a mail on its way may end, nothing else."""
-        is_busy = self._mail or self._intake or self._taking
+        is_busy = self._mail or self._intake or self._taking or self._handshake
         if not is_busy and self._is_open():
             self._leave(self.engine.close(answers.STOPPING))
 
     def cut(self) -> None:
         """It took too long."""
-        if self._taking:  # then the thread finds out
-            if self._transport:
-                self._transport.abort()
-            return
-        if self._transport and (self._is_leaving or self._handshake):
+        if not self._transport:
+            self._server.forget(self)
+        elif self._is_leaving or self._handshake or self._taking:
             self._transport.abort()
         else:
             self._leave(self.engine.close(answers.TOO_SLOW))
@@ -179,8 +199,8 @@ class Session(asyncio.BufferedProtocol):
             return now > self.deadline
         if self._mail or self._taking:
             return False  # it waits for us
-        limits, size = self._server.limits, self._intake.size if self._intake else 0
-        is_slow = now > self._begun + limits.idle + size / limits.rate
+        limits = self._server.limits
+        is_slow = now > self._begun + limits.idle + self.engine.received / limits.rate
         return now > self.deadline or (self.engine.is_in_data and is_slow)
 
     # -- events
@@ -194,9 +214,12 @@ class Session(asyncio.BufferedProtocol):
         """Do what came, as far as it goes now."""
         if self._is_blocked or self._taking or not self._is_open():
             return
+        lines = self.engine.lines
         while not self._is_full() and (event := self.engine.next_event()):
             self._wait()
             self._handle(event)
+        if lines != self.engine.lines:  # whole ones
+            self._wait()
         self._flush()
         if self._is_open():
             self._pause(self._is_full() or self._has_enough())
@@ -230,10 +253,9 @@ class Session(asyncio.BufferedProtocol):
                 self._drop(reply)
             case StartTLS():
                 self._flush()
-                self._pause(True)
-                self._handshake = self._server.loop.create_task(self._secure())
+                self._begin_tls()
             case Authenticate(credentials):
-                self._server.start(self._authenticate(credentials))
+                self._asking = self._server.start(self._authenticate(credentials))
             case Quit():
                 self._leave(event)
 
@@ -252,8 +274,15 @@ class Session(asyncio.BufferedProtocol):
 
     # -- a mail
 
-    def _end(self, transaction: Transaction, size: int, *, is_prepared: bool = False) -> None:
-        """The mail is whole."""
+    def _end(
+        self,
+        transaction: Transaction,
+        size: int,
+        *,
+        is_prepared: bool = False,
+        error: Exception | None = None,
+    ) -> None:
+        """The mail is whole; `error`: but cannot be stored."""
         assert self._intake
         assert self._note
         self._note.size = size
@@ -261,18 +290,19 @@ class Session(asyncio.BufferedProtocol):
         self._mail = mail = self._server.mail(intake, self._note, transaction, self._done)
         self._note = None
         self._late = self._server.loop.call_later(self._server.limits.commit, self._is_overdue)
+        mail.stored = error
         self._server.committer.submit(mail, is_prepared=is_prepared)
 
     def _done(self, mail: Mail) -> None:
         """The outcome is known. It may come too late: then it was answered already."""
+        if mail is self._mail:
+            self._say(*answers.of_outcomes(mail.all_outcomes()))
         self._server.report(mail)
-        if mail is not self._mail:
-            return
-        self._say(*answers.of_outcomes(self._server.outcomes(mail)))
 
     def _is_overdue(self) -> None:
         assert self._mail
         self._server.log("overdue", client=self.address)
+        self._mail.note.is_overdue = True
         count = len(self._mail.recipients) if self._mail.each_alone else 1
         self._say(*[answers.TRY_AGAIN] * count)
 
@@ -308,37 +338,44 @@ class Session(asyncio.BufferedProtocol):
         if intake and self._note:
             self._note.size = intake.size
         if intake and intake.is_large:
-            self._server.committer.in_thread(intake.drop)
+            self._server.committer.drop(intake)
 
     def _hand_over(self) -> None:
         """A thread takes over, until nothing more comes or the mail has ended."""
         assert self._intake
         assert self._transport
         connected = self._transport.get_extra_info("socket")
-        # A descriptor of its own: nobody else gets the number while the thread reads.
-        descriptor = None if self.engine.is_secured else os.dup(connected.fileno())
+        try:
+            # A descriptor of its own: nobody else gets the number while the thread reads.
+            descriptor = None if self.engine.is_secured else os.dup(connected.fileno())
+        except OSError as error:
+            self._fail(error)
+            self._go_on()
+            return
         take = partial(self._intake.take, self.engine, descriptor)
         self._taking = self._server.committer.in_thread(take)
         self._taking.add_done_callback(self._taken)
 
-    def _taken(self, taking: asyncio.Future[Event | None]) -> None:
+    def _taken(self, taking: asyncio.Future[Taken]) -> None:
         self._taking = None
-        error = taking.exception()
+        event, error = taking.result()
         if not self._is_open():
             self._lose()
             return
-        if error:
-            self._server.log("store-failed", error=error)
-            self.engine.drop(answers.TRY_AGAIN)
-            self._drop(answers.TRY_AGAIN)
-        else:
-            self._wait()
-            event = taking.result()
-            if isinstance(event, End):
-                self._end(event.transaction, event.size, is_prepared=True)
-            elif event:
-                self._handle(event)
+        self._wait()
+        if isinstance(event, End):
+            self._end(event.transaction, event.size, is_prepared=True, error=error)
+        elif error:
+            self._fail(error)
+        elif event:
+            self._handle(event)
         self._go_on()
+
+    def _fail(self, error: Exception) -> None:
+        """The mail that is coming cannot be stored."""
+        self._server.log("not-taken", reason=error)
+        self.engine.drop(answers.TRY_AGAIN)
+        self._drop(answers.TRY_AGAIN)
 
     def _give_up(self) -> None:
         """The mail on its way, if there is one, will not end."""
@@ -355,8 +392,12 @@ class Session(asyncio.BufferedProtocol):
             self._wait()
             self._go_on()
 
+    def _begin_tls(self) -> None:
+        # Nothing is read from now on but through TLS.
+        self._pause(True)
+        self._handshake = self._server.start(self._secure())
+
     async def _secure(self) -> None:
-        """STARTTLS. What the client sent before was dropped by the engine."""
         context = self._listener.context()
         assert self._transport
         assert context
@@ -366,20 +407,31 @@ class Session(asyncio.BufferedProtocol):
             )
         except (OSError, EOFError) as error:
             self._server.log("tls-failed", client=self.address, reason=error)
-            if self._is_open():
+            if not self._is_gone():
                 self._transport.abort()
+            # asyncio does not say so while it shakes hands.
+            self.connection_lost(None)
             return
         finally:
             self._handshake = None
-        assert transport
+        if transport is None or self._is_gone():
+            self.connection_lost(None)
+            return
         self._transport = transport
         transport.set_write_buffer_limits(_WRITE_LIMIT)
         self._is_paused = False
         self._wait()
-        self.engine.secured(_fingerprint(transport))
         self._give_up()
+        self.engine.secured(_fingerprint(transport))
+        if self._listener.is_secured:
+            self._welcome()
+        # A client may have said something with the end of its handshake.
+        self._go_on()
 
     # -- the connection
+
+    def _is_gone(self) -> bool:
+        return self._transport is None
 
     def _is_open(self) -> bool:
         return self._transport is not None and not self._is_leaving
@@ -398,8 +450,15 @@ class Session(asyncio.BufferedProtocol):
             self._server.log("closed", client=self.address, reply=quit.reply)
         self._is_leaving = True
         self.deadline = self._server.loop.time() + _LINGER
-        if self._transport:
+        if not self._transport:
+            return
+        if quit.reply is replies.BYE or self._has_ended or not self._transport.can_write_eof():
             self._transport.close()
+            return
+        # A socket that is closed with bytes unread loses its last reply: the client ends it, or
+        # its time does.
+        self._transport.write_eof()
+        self._pause(False)
 
     def _pause(self, is_full: bool) -> None:
         if is_full == self._is_paused or not self._transport or self._transport.is_closing():
