@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
+import hashlib
 import re
 import smtplib
 import socket
+import ssl
+import struct
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -414,6 +418,33 @@ def test_the_store_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert [] == list((tmp_path / "mdir" / "store" / "incoming").iterdir())
 
 
+def test_a_silent_subscription(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that has another name now, and an account that only the mdird knows: noticed."""
+    monkeypatch.setattr("mdirclient.smtp.following._BEAT", 0.1)
+    with smtp_serving(tmp_path) as world, world.served.embedded() as mdird:
+        assert world.server
+        following = world.server.policy.following
+        parent, _, name = PLACES.accounts.rpartition("/")
+        old = next(iter(mdird.lookup(parent, Header([("type", "dir"), ("name", name)]))))
+        mdird.put(parent, Header([("type", "dir"), ("name", "Old"), ("id", old["id"])]))
+        mdird.remove(parent, Header([("type", "dir"), ("name", name), ("id", old["id"])]))
+        add_account(mdird, PLACES, "new@ours.test")
+        eventually(lambda: [one.name for one in following.book.accounts] == ["new@ours.test"])
+        eventually(lambda: following.is_current)
+        send(world, crlf(small(1)), "new@ours.test")
+
+
+def test_mails_with_many_large_headers(tmp_path: Path) -> None:
+    """So many parts that their headers are more than a transaction holds: taken all the same."""
+    parts = b"--b\r\n\r\nx\r\n" * 890
+    field = b"X-Long: " + b"x" * 7000 + b"\r\n"
+    mail = b"Content-Type: multipart/mixed; boundary=b\r\n" + field * 9 + b"\r\n" + parts + b"--b--"
+    with smtp_serving(tmp_path) as world:
+        assert ["250"] == replies(world, mail + b"\r\n")
+        assert 890 == len(world.entries())
+        assert ["250"] == replies(world, crlf(small(1)))
+
+
 def test_a_client_that_goes_away(tmp_path: Path) -> None:
     """In the middle nothing stays; after the dot the mail is there, answered or not."""
     with smtp_serving(tmp_path) as world:
@@ -457,6 +488,7 @@ def test_login(shared: Smtped) -> None:
         assert "550 5.7.1" == code(lambda: client.mail(JO))
         assert "250 2.1.0" == code(lambda: client.mail("li+news@ours.test"))
         assert "550 5.7.1" == code(lambda: client.rcpt("x@other.test"))
+        assert 503 == client.docmd("AUTH", "PLAIN")[0]
         assert "250 2.1.5" == code(lambda: client.rcpt(JO))
 
 
@@ -518,6 +550,8 @@ def test_slow_clients_are_cut(tmp_path: Path, start: bytes) -> None:
     with smtp_serving(tmp_path, limits) as world, world.socket() as sock:
         sock.sendall(start)
         answer, deadline = b"", time.monotonic() + 20
+        while start.endswith(b"DATA\r\n") and b"354" not in answer:
+            answer += sock.recv(1000)
         sock.settimeout(0.2)
         while not answer.endswith(b"421 4.4.2 Too slow\r\n"):
             assert time.monotonic() < deadline
@@ -543,10 +577,69 @@ def test_a_client_that_does_not_read(tmp_path: Path) -> None:
         eventually(lambda: world.server is not None and not world.server.sessions)
 
 
+def test_a_handshake_that_breaks_off(tmp_path: Path) -> None:
+    """Nothing of it stays, after STARTTLS and where TLS comes first; both count from the start."""
+    limits = Limits(per_address=3, allow=(), early=0)
+    with smtp_serving(tmp_path, limits) as world:
+        assert world.server
+        for kind in ["smtp", "submissions"] * 5:
+            sock = world.socket(kind)
+            if kind == "smtp":
+                sock.sendall(b"EHLO x\r\nSTARTTLS\r\n")
+                while b"220 2.0.0" not in sock.recv(1000):
+                    pass
+            # RST instead of FIN: asyncio does not tell while it shakes hands.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+            eventually(lambda: world.server is not None and not world.server.sessions)
+        silent = [world.socket("submissions") for _ in range(4)]
+        assert b"421" == silent[-1].recv(1000)[:3]
+        for sock in silent:
+            sock.close()
+
+
+def test_a_command_with_the_end_of_the_handshake(shared: Smtped) -> None:
+    """TLS 1.3: what a client says at once is heard."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting().wrap_bio(incoming, outgoing)
+    with shared.socket() as sock:
+        sock.sendall(b"EHLO x\r\nSTARTTLS\r\n")
+        while b"220 2.0.0" not in sock.recv(1000):
+            pass
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                sock.sendall(outgoing.read())
+                incoming.write(sock.recv(16_000))
+        client.write(b"EHLO again\r\n")
+        sock.sendall(outgoing.read())
+        answer = b""
+        while not answer.endswith(b"250 ENHANCEDSTATUSCODES\r\n"):
+            incoming.write(sock.recv(16_000))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                answer += client.read(1000)
+
+
+def test_guessers_do_not_keep_others_out(tmp_path: Path) -> None:
+    """One address is held back, or told to come later; a user from there too, not for ever."""
+    with smtp_serving(tmp_path, passwords=True) as world:
+
+        def guess() -> int:
+            with world.client("submissions") as client:
+                client.ehlo()
+                given = base64.b64encode(b"\0nobody\0x").decode()
+                return client.docmd("AUTH", f"PLAIN {given}")[0]
+
+        with ThreadPoolExecutor(30) as threads:
+            found = set(threads.map(lambda _: guess(), range(30)))
+        assert found <= {535, 454}
+        assert 454 in found
+
+
 def test_tls(tmp_path: Path) -> None:
     """From 1.2 on, no session tickets; what was sent before the handshake is dropped."""
-    import ssl
-
     with smtp_serving(tmp_path) as world:
         old = trusting()
         old.set_ciphers("DEFAULT:@SECLEVEL=0")
@@ -576,9 +669,6 @@ def test_tls(tmp_path: Path) -> None:
 
 def test_external(tmp_path: Path) -> None:
     """A certificate of a user's logs them in; another, and another's name, do not."""
-    import hashlib
-    import ssl
-
     from mdirclient.service.tls import own_certificate
 
     for name in ("jo", "eve"):
