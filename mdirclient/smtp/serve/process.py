@@ -8,6 +8,7 @@ import errno
 import os
 import signal
 import socket
+import time
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -39,6 +40,8 @@ KINDS: Final = {"smtp": 25, "submission": 587, "submissions": 465, "lmtp": 24}
 _PAUSE: Final = 2.0
 #: Open files of no connection: databases, the mdird. A connection has some for its mail.
 _OTHER_FILES: Final = 400
+#: Seconds between two lines in the log that there are no more.
+_QUIET: Final = 10.0
 _EXHAUSTED: Final = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 
 
@@ -228,6 +231,7 @@ class Reserve:
         self._listening = {one.fileno(): one for one in listening}
         self._log = log
         self._kept = socket.socket()
+        self._quiet_until = 0.0
 
     async def aclose(self) -> None:
         """It is not needed any more."""
@@ -239,7 +243,10 @@ class Reserve:
         if not isinstance(error, OSError) or error.errno not in _EXHAUSTED or found is None:
             self._log("defect", what=context["message"], error=repr(error))
             return
-        self._log("exhausted", reason=error)
+        # asyncio asks again for each that waits: one line is enough.
+        if time.monotonic() >= self._quiet_until:
+            self._log("exhausted", reason=error)
+            self._quiet_until = time.monotonic() + _QUIET
         self._kept.close()
         # Whoever waits is gone already, or is told.
         with contextlib.suppress(OSError, KeyError):
