@@ -52,6 +52,7 @@ class Following:
         }
         self._is_made = False
         self._is_making = False
+        self._first = asyncio.Event()
         self._waiting = asyncio.Event()
 
     @property
@@ -63,6 +64,10 @@ class Following:
     def is_settled(self) -> bool:
         """Whether no change waits to be in the book."""
         return not (self._waiting.is_set() or self._is_making)
+
+    async def made(self) -> None:
+        """Wait until the first book was made."""
+        await self._first.wait()
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -95,6 +100,7 @@ class Following:
             self._is_making = False
             if not self._is_made and self._is_followed() and not self._waiting.is_set():
                 self._is_made = True
+                self._first.set()
                 self._log("accounts", count=len(self.book.accounts))
 
     async def _beat(self) -> None:

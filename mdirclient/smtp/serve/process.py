@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 KINDS: Final = {"smtp": 25, "submission": 587, "submissions": 465, "lmtp": 24}
 #: Seconds between two tries to reach the mdird when the server starts.
 _PAUSE: Final = 2.0
+#: Seconds in which the accounts are waited for before anybody is let in.
+_PATIENCE: Final = 5.0
 #: Open files of no connection: databases, the mdird. A connection has some for its mail.
 _OTHER_FILES: Final = 400
 #: Seconds between two lines in the log that there are no more.
@@ -104,6 +106,9 @@ async def _serve(
         following = Following(mdird, places, log)
         server = Server(mdird, following, state, places=places, host=host, limits=limits, log=log)
         followed = loop.create_task(following.run())
+        # Who comes a moment later need not be told to come again.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(following.made(), _PATIENCE)
         listeners = [(_listener(kind, host.name, tls, limits), one) for kind, one in sockets]
         await server.start_listening(listeners)
         if tls:
