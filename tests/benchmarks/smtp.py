@@ -217,7 +217,7 @@ def _idle(ours: Ours, count: int) -> float:
 
 def large(place: Path, count: int, size: int) -> tuple[float, float, float]:
     """Many large mails at once: p99 and most of the time of a NOOP in ms, growth in MiB."""
-    with serving(place) as ours:
+    with serving(place, "--size", str(2 * size)) as ours:
         return _large(ours, count, size)
 
 
@@ -251,16 +251,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--place")
+    parser.add_argument("--load", action="store_true", help="only the idle and the large ones")
     words = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    found = subprocess.run(["/usr/sbin/postconf", "-h", "mail_version"], capture_output=True)
-    print(f"Python {platform.python_version()}, Postfix {found.stdout.decode().strip()},"
-          f" aiosmtpd {version('aiosmtpd')}, Linux {platform.release()}, {os.cpu_count()} cores")  # fmt: skip
+    postconf = ["/usr/sbin/postconf", "-h", "mail_version"]
+    postfixes = subprocess.run(postconf, capture_output=True, text=True).stdout.strip()
+    print(
+        f"Python {platform.python_version()}, Postfix {postfixes}, aiosmtpd {version('aiosmtpd')},"
+        f" Linux {platform.release()}, {os.cpu_count()} cores"
+    )
     place = Path(tempfile.mkdtemp(prefix="smtp-", dir=words.place or "/tmp"))
     place.chmod(0o755)
     try:
-        for name, row in rates(place, quick=words.quick):
+        for name, row in () if words.load else rates(place, quick=words.quick):
             ours = row["ours"]
             figures = [f"{value:.0f}" for value in row.values()]
             figures += [f"{ours / row[peer]:.2f}" for peer in ("postfix", "aiosmtpd")]
