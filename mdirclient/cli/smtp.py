@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Final
 
 from mdirclient.cli import exits
-from mdirclient.cli.arguments import Parser, add_config, run, say, settings_of
+from mdirclient.cli.arguments import Parser, add_config, run, say, settings_of, shown
 
 PROGRAM: Final = "mdir-smtp"
 _CHUNK: Final = 1 << 16
@@ -101,6 +101,15 @@ def _add_account(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     add_config(add)
     add.set_defaults(command=_account_add)
+    listing = actions.add_parser(
+        "list",
+        help="list the accounts",
+        description="List the accounts: address, user, aliases, how the user may log in, and any"
+        " other field of the user's entry, such as SIP and other accounts.",
+    )
+    listing.add_argument("--json", action="store_true", help="one object a line")
+    add_config(listing)
+    listing.set_defaults(command=_account_list)
 
 
 def _account_add(arguments: argparse.Namespace) -> int:
@@ -114,6 +123,23 @@ def _account_add(arguments: argparse.Namespace) -> int:
             mdird, places, arguments.address, user=arguments.user, mount=arguments.mount
         )
     print(account)
+    return exits.OK
+
+
+def _account_list(arguments: argparse.Namespace) -> int:
+    from mdirclient.cli.output import print_json
+    from mdirclient.connect import connect
+    from mdirclient.smtp.accounts import Places, read_book
+
+    settings = settings_of(arguments)
+    with connect(create=False, settings=settings) as mdird:
+        for account in read_book(mdird, Places.from_settings(settings)).described():
+            if arguments.json:
+                print_json(account)
+                continue
+            words = [account.pop("address"), f"user={account.pop('user') or 'none'}"]
+            words += [f"{name}={one}" for name, values in account.items() for one in values]
+            print(shown(" ".join(str(word) for word in words)))
     return exits.OK
 
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mdirclient.connect import open_own
-from mdirclient.errors import TransportError
 from mdirclient.protocol.address import DEFAULT_PORT
 from mdirclient.server.server import Limits, Server, certificates_needed
-from mdirclient.service.listen import allow_many_files, listen, name_of, parse_places
+from mdirclient.service.listen import allow_many_files, listen_at, name_of, parse_places
 from mdirclient.service.log import Log, make_log
 from mdirclient.service.notify import notify, take_sockets
 from mdirclient.service.tls import fingerprint, own_certificate, server_context
@@ -95,10 +94,5 @@ def _context(
 def _sockets(text: str) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     for place in parse_places(text, "MDIRD_LISTEN", DEFAULT_PORT):
-        try:
-            sockets += listen(place)
-        except OSError as error:
-            raise TransportError(
-                str(place), f"cannot listen there: {error.strerror or error}"
-            ) from error
+        sockets += listen_at(place)
     return sockets

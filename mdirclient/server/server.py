@@ -23,6 +23,7 @@ from mdirclient.server.feed import Feed
 from mdirclient.server.session import Session
 from mdirclient.server.users import Users
 from mdirclient.server.writer import Answered, Writer
+from mdirclient.service.listen import stop_listening
 from mdirclient.service.log import Log
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ _HOUSEKEEPING: Final = 5.0
 #: Connections that wait to be accepted: many clients come back at once.
 _BACKLOG: Final = 1024
 _COMPACTING: Final = 60.0
-
-#: Turns of the loop after which a connection that was accepted has its session.
-_ACCEPTING: Final = 5
 
 
 @attrs.frozen
@@ -114,15 +112,7 @@ class Server:
 
     async def stop(self, timeout: float = 10.0) -> None:
         """Answer what was asked, end the subscriptions, close. Takes `timeout` seconds at most."""
-        loop = asyncio.get_running_loop()
-        for listening in (one for server in self._servers for one in server.sockets):
-            loop.remove_reader(listening.fileno())
-        # Race: what was accepted a moment ago has no session yet, and a server that is closed
-        # (Python 3.11) forgets the connection without closing it.
-        for _ in range(_ACCEPTING):
-            await asyncio.sleep(0)
-        for server in self._servers:
-            server.close()
+        await stop_listening(self._servers)
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(TimeoutError):

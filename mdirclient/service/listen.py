@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import resource
 import socket
 import stat
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
 import attrs
 
 from mdirclient import _fs
-from mdirclient.errors import SettingsError
+from mdirclient.errors import SettingsError, TransportError
 
 _BACKLOG: Final = 512
+#: Turns of the loop after which a connection that was accepted has its protocol.
+_ACCEPTING: Final = 5
 
 
 @attrs.frozen
@@ -63,6 +67,35 @@ def _parse(text: str, name: str, default_port: int) -> Place:
     if parts.scheme != "tcp" or parts.path.strip("/") or parts.username is not None:
         raise SettingsError(name, text, "expected unix:/path or tcp://host:port")
     return Place(host=parts.hostname or "", port=port)
+
+
+def listen_at(place: Place) -> list[socket.socket]:
+    """The sockets of a place, as `listen`.
+
+    Raises:
+        TransportError: it cannot be listened there.
+    """
+    try:
+        return listen(place)
+    except OSError as error:
+        reason = f"cannot listen there: {error.strerror or error}"
+        raise TransportError(str(place), reason) from error
+
+
+async def stop_listening(servers: Iterable[asyncio.Server]) -> None:
+    """Accept nobody any more.
+
+    Race: what was accepted a moment ago has no connection yet, and a server that is closed
+    (Python 3.11) forgets it without closing it.
+    """
+    loop = asyncio.get_running_loop()
+    closing = list(servers)
+    for listening in (one for server in closing for one in server.sockets):
+        loop.remove_reader(listening.fileno())
+    for _ in range(_ACCEPTING):
+        await asyncio.sleep(0)
+    for server in closing:
+        server.close()
 
 
 def listen(place: Place) -> list[socket.socket]:

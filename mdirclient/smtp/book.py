@@ -12,16 +12,20 @@ What the entries say (docs: howto/smtp-server)::
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 import attrs
 
-from mdirclient.header import Header
+from mdirclient.header import OWN_FIELDS, Header
 
 #: Always accepted at our domains (RFC 5321 §4.5.1, RFC 2142 §2).
 POSTMASTERS: Final = frozenset(["postmaster", "abuse"])
 _MAX_DOMAIN: Final = 255
+#: Fields that every entry has; they say nothing about its user.
+_OF_ENTRIES: Final = OWN_FIELDS | {"name"}
+#: Secret field → what may be said of it.
+_SECRET: Final = {"password-hash": "password", "token-hash": "token"}
 
 
 @attrs.frozen
@@ -100,6 +104,21 @@ class Book:
         """Whether an address is a user's own, so that they may send in its name."""
         found = self.find(local, domain)
         return found is not None and found.user == user
+
+    def described(self) -> Iterator[dict[str, Any]]:
+        """Each account for people: its address and user, and all that the user's entry says.
+
+        Of what is secret only that it is there.
+        """
+        for account in self.accounts:
+            fields: dict[str, list[str]] = {}
+            for name, value in self.users.get(account.user or "", ()):
+                if name in _SECRET:
+                    fields["login"] = [*fields.get("login", []), _SECRET[name]]
+                elif name not in _OF_ENTRIES:
+                    fields[name] = [*fields.get(name, []), value]
+            fields.pop("address", None)
+            yield {"address": account.address, "user": account.user, **fields}
 
     def _add_aliases(self, user: Header, own: dict[tuple[str, str], Account]) -> None:
         """Further addresses of a user lead to the first of theirs that has an account."""

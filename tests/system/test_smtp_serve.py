@@ -6,6 +6,7 @@ import base64
 import contextlib
 import errno
 import hashlib
+import json
 import re
 import smtplib
 import socket
@@ -20,26 +21,29 @@ from pathlib import Path
 
 import pytest
 
-from mdirclient import Header, make_folder
+from mdirclient import Header, connect, make_folder
 from mdirclient.errors import StoreError, reply_error
 from mdirclient.mdird.rights import rights_url
 from mdirclient.mdird.tree import folder_id
-from mdirclient.mdird.users import remove_user
+from mdirclient.mdird.users import find_user, remove_user, set_password
 from mdirclient.smtp.accounts import add_account
 from mdirclient.smtp.serve.limits import Limits
 from tests.crash.ladder import Ladder, counted
 from tests.mails import small, two_photos
 from tests.smtped import ACCOUNTS, PLACES, Smtped, change_user, smtp_serving, trusting
 from tests.smuggling import VECTORS
+from tests.system.commands import World
 
 JO, LI = ACCOUNTS
+MO = "mo@ours.test"
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Smtped]:
     """One server for the tests that leave nothing behind but mails."""
     path = tmp_path_factory.mktemp("smtp")
-    with smtp_serving(path, Limits(size=20 << 20, per_hour=5), passwords=True) as world:
+    limits, accounts = Limits(size=20 << 20, per_hour=5), (*ACCOUNTS, MO)
+    with smtp_serving(path, limits, accounts=accounts, passwords=True) as world:
         yield world
 
 
@@ -495,8 +499,8 @@ def test_login(shared: Smtped) -> None:
 def test_quota(shared: Smtped) -> None:
     """After so many recipients in an hour 450, and the postmaster is told once."""
     with shared.client("submissions") as client:
-        client.login(LI, "secret")
-        client.mail(LI)
+        client.login(MO, "secret")
+        client.mail(MO)
         answers = [code(lambda: client.rcpt(JO)) for _ in range(9)]
         assert {"250 2.1.5", "450 4.7.1"} == set(answers)
         assert "450 4.7.1" == answers[-1]
@@ -507,7 +511,7 @@ def test_quota(shared: Smtped) -> None:
             return list(mdird.lookup(f"{PLACES.accounts}/{JO}", pattern))
 
     eventually(lambda: len(reports()) == 1)
-    assert f"{LI} sent to more than 5 recipients in an hour" == reports()[0]["reason"]
+    assert f"{MO} sent to more than 5 recipients in an hour" == reports()[0]["reason"]
 
 
 # -- limits
@@ -742,3 +746,20 @@ def test_rights_of_a_connector(tmp_path: Path) -> None:
         mdird.put("Other", Header([("url", url), ("type", "rights"), ("owner", JO)]))
         send(world, crlf(small(1)))
         assert 1 == len(world.mails())
+
+
+def test_accounts_are_listed(tmp_path: Path) -> None:
+    """With aliases and further accounts of their users; of secrets only that they are there."""
+    world = World(tmp_path)
+    world.account(JO)
+    with connect(world.environ["MDIRD"]) as mdird:
+        set_password(mdird, PLACES.users, JO, "secret")
+        version, header = find_user(mdird, PLACES.users, JO)
+        assert header
+        more = ("alias", "jojo@ours.test"), ("sip", "sip:jo@voip.test"), ("sip", "sip:2@voip.test")
+        mdird.set(PLACES.users, Header([*header, *more]), base=version)
+    listed = world.right("mdir-smtp", "account", "list")
+    assert f"{JO} user={JO} login=password alias=jojo@ours.test sip=sip:jo" in listed
+    account = json.loads(world.right("mdir-smtp", "account", "list", "--json"))
+    assert ["sip:jo@voip.test", "sip:2@voip.test"] == account["sip"]
+    assert "scrypt" not in str(account)

@@ -17,7 +17,7 @@ import attrs
 
 from mdirclient import aio
 from mdirclient.errors import SettingsError, TransportError
-from mdirclient.service.listen import Place, allow_many_files, listen, name_of
+from mdirclient.service.listen import Place, allow_many_files, listen_at, name_of
 from mdirclient.service.log import Log, make_log
 from mdirclient.service.notify import notify, take_sockets
 from mdirclient.smtp.accounts import Places
@@ -207,15 +207,7 @@ def parse_listen(text: str) -> list[tuple[str, Place]]:
 
 
 def _sockets(text: str) -> list[tuple[str, socket.socket]]:
-    found: list[tuple[str, socket.socket]] = []
-    for kind, place in parse_listen(text):
-        try:
-            found += [(kind, one) for one in listen(place)]
-        except OSError as error:
-            raise TransportError(
-                str(place), f"cannot listen there: {error.strerror or error}"
-            ) from error
-    return found
+    return [(kind, one) for kind, place in parse_listen(text) for one in listen_at(place)]
 
 
 def _given_sockets() -> list[tuple[str, socket.socket]]:

@@ -17,6 +17,7 @@ import attrs
 
 from mdirclient.errors import MdirError
 from mdirclient.header import Header
+from mdirclient.service.listen import stop_listening
 from mdirclient.service.throttle import network
 from mdirclient.smtp.deliver import Host
 from mdirclient.smtp.engine import Profile, Reply, Transaction
@@ -47,8 +48,6 @@ _DAY: Final = 86_400.0
 #: Seconds in which records are collected.
 _RECORDING: Final = 0.02
 _MAX_RECORDS: Final = 10_000
-#: Turns of the loop after which a connection that was accepted has its session.
-_ACCEPTING: Final = 5
 
 
 @attrs.frozen
@@ -130,13 +129,7 @@ class Server:
     async def stop(self) -> None:
         """Let the mails on their way end, then close. Takes `Limits.drain` seconds at most."""
         self.is_stopping = True
-        for listening in (one for server in self._servers for one in server.sockets):
-            self.loop.remove_reader(listening.fileno())
-        # Race: what was accepted a moment ago has no session yet; see the mdird's server.
-        for _ in range(_ACCEPTING):
-            await asyncio.sleep(0)
-        for server in self._servers:
-            server.close()
+        await stop_listening(self._servers)
         for session in list(self.sessions):
             session.stop()
         with contextlib.suppress(TimeoutError):
