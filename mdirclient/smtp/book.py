@@ -23,7 +23,7 @@ from mdirclient.header import OWN_FIELDS, Header
 POSTMASTERS: Final = frozenset(["postmaster", "abuse"])
 _MAX_DOMAIN: Final = 255
 #: Fields that every entry has; they say nothing about its user.
-_OF_ENTRIES: Final = OWN_FIELDS | {"name"}
+_OF_ENTRIES: Final = (OWN_FIELDS | {"name"}) - {"alias", "right", "certificate-fingerprint"}
 #: Secret field → what may be said of it.
 _SECRET: Final = {"password-hash": "password", "token-hash": "token"}
 
