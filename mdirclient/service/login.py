@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from mdirclient.errors import reply_error
@@ -20,7 +21,7 @@ _MAX_REMEMBERED: Final = 1_000
 _MAX_AT_ONCE: Final = 2
 _MAX_WAITING: Final = 100
 #: Of one address, that are held back at once.
-_MAX_DELAYED: Final = 10
+_MAX_DELAYED: Final = 30
 
 
 class Login:
@@ -28,7 +29,8 @@ class Login:
 
     def __init__(self) -> None:
         self._throttle = Throttle(time.monotonic)
-        self._busy = asyncio.Semaphore(_MAX_AT_ONCE)
+        # Of its own: who goes away while a password is computed does not make room for another.
+        self._threads = ThreadPoolExecutor(_MAX_AT_ONCE, "login")
         self._waiting = 0  # for the computing
         self._delayed: Counter[str] = Counter()  # by address
         self._right: dict[tuple[str, bytes], tuple[str, float]] = {}
@@ -61,8 +63,8 @@ class Login:
         await self._wait(sources[0], delay)
         self._waiting += 1
         try:
-            async with self._busy:
-                proof = await asyncio.to_thread(find_password, user, secret)
+            loop = asyncio.get_running_loop()
+            proof = await loop.run_in_executor(self._threads, find_password, user, secret)
         finally:
             self._waiting -= 1
         if not user or not proof:

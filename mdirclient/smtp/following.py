@@ -134,7 +134,8 @@ class _Followed:
         self._folder_id: str | None = None
         self._behind = 0  # a version that the last beat saw, and that had not come yet
         self._lost: MdirError | OSError | None = None
-        self._subscription: AsyncSubscription | None = None
+        #: The one that is read now.
+        self.subscription: AsyncSubscription | None = None
 
     async def beat(self) -> None:
         """Ask whether the subscription still says everything; if not, subscribe again."""
@@ -154,8 +155,8 @@ class _Followed:
         self._version = 0
         self.is_current = False
         self._changed()
-        if self._subscription:
-            self._closing = asyncio.ensure_future(self._subscription.close())
+        if self.subscription:
+            self._closing = asyncio.ensure_future(self.subscription.close())
 
     async def run(self) -> None:
         """Follow until cancelled; subscribe again whenever the subscription ends."""
@@ -186,11 +187,18 @@ class _Followed:
 
     async def _events(self) -> AsyncGenerator[Patch | Now | End, None]:
         subscription = await self._mdird.subscribe(self._folder, self._version, epoch=self._epoch)
-        self._subscription, self._folder_id, self._behind = subscription, subscription.folder_id, 0
+        if not subscription.is_listing and subscription.folder_id != self._folder_id:
+            # Another folder has this name now: of it everything is new.
+            self._version = 0
+            await subscription.close()
+            raise TransportError(self._folder, "another folder has this name now")
+        self.subscription, self._folder_id, self._behind = subscription, subscription.folder_id, 0
         try:
             # A listing takes the place of what is known when it is whole, not before.
             entries = {} if subscription.is_listing else dict(self.entries)
             async for event in subscription:
+                if self._lost:
+                    return
                 if isinstance(event, Patch):
                     self._apply(entries, event)
                 elif isinstance(event, Now):
@@ -200,7 +208,7 @@ class _Followed:
                     self._changed()
                 yield event
         finally:
-            self._subscription = None
+            self.subscription = None
             await subscription.close()
 
     def _apply(self, entries: dict[str, Header], patch: Patch) -> None:

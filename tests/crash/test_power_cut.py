@@ -73,7 +73,7 @@ def recovered_in_part(lab: Path, path: Path, chance: random.Random) -> None:
     (lab / "part").rename(path)
 
 
-@pytest.mark.parametrize("stride", [19, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("stride", [31, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_power_cut(operation: Operation, stride: int) -> None:
     """Nothing half is seen, nothing acknowledged is lost, the same again ends as without a cut."""

@@ -48,8 +48,9 @@ class Daemon:
 
     def port(self, kind: str = "smtp") -> int:
         """Where it listens."""
-        self.event("accounts")
-        found = [e for e in self.events if e["event"] == "listening" and e["kind"] == kind]
+        while not (found := [e for e in self.events if e.get("kind") == kind]):
+            assert self.process.stderr
+            self.events.append(json.loads(self.process.stderr.readline()))
         return int(str(found[0]["address"]).rpartition(":")[2])
 
     def stop(self) -> list[dict[str, object]]:

@@ -393,8 +393,8 @@ def test_a_delimiter_may_have_blanks_but_not_without_end() -> None:
     ],
 )
 def test_time_is_linear(unit: bytes) -> None:
-    """Traps of a megabyte end within the test's time-out."""
+    """Traps of half a megabyte end within the test's time-out."""
     limits = Limits(parts=10**9)
-    seen(HEAD + unit * (1_000_000 // len(unit)), limits=limits)
-    seen(HEAD + unit * (1_000_000 // len(unit)), 1000, limits)
-    seen(unit * (1_000_000 // len(unit)), 1000)
+    seen(HEAD + unit * (500_000 // len(unit)), limits=limits)
+    seen(HEAD + unit * (500_000 // len(unit)), 1000, limits)
+    seen(unit * (500_000 // len(unit)), 1000)

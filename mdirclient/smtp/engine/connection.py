@@ -43,7 +43,7 @@ from mdirclient.smtp.engine.sasl import MAX_AUTH_LINE, MECHANISMS, Exchange, SAS
 #: Commands that are no step of a mail, between two mails.
 MAX_IDLE_COMMANDS: Final = 100
 #: Refusals of any kind between two mails: what is temporary is our fault, but not for ever.
-MAX_REFUSALS: Final = 1_000
+MAX_REFUSALS: Final = 10_000
 #: A mail that is too large is read to its end, unless it is so many times too large.
 _MAX_DROPPED: Final = 4
 

@@ -139,6 +139,8 @@ class Committer:
         self._written: deque[Mail] = deque()
         self._published: deque[Mail] = deque()
         self._is_publishing = self._is_filing = False
+        # One at a time: of a small mail there can be some 60 MiB of headers.
+        self._large = asyncio.Semaphore(1)
         self._is_closed = False
         #: Mails that have no outcome yet.
         self.count = 0
@@ -268,6 +270,10 @@ class Committer:
         One that is more than a BATCH should hold may be seen by some before others have it. What
         was filed is not filed twice: mdird remembers each CLASS.
         """
+        async with self._large:
+            await self._file_shares(mail)
+
+    async def _file_shares(self, mail: Mail) -> None:
         outcomes: list[Exception | None] = []
         shares = [mail]
         if mail.weight() > _MAX_WHOLE or mail.each_alone:

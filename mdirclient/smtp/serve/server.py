@@ -114,6 +114,7 @@ class Server:
         self._notes: dict[int, Note] = {}
         self._records: list[Record] = []
         self._is_recording = False
+        self._recording: asyncio.Task[None] | None = None
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
@@ -141,6 +142,8 @@ class Server:
         for session in list(self.sessions):
             session.cut()
         await self.committer.close()
+        if self._recording:
+            await asyncio.wait([self._recording])
         for task in list(self._tasks):
             task.cancel()
         try:
@@ -152,15 +155,17 @@ class Server:
 
     def admit(self, session: Session) -> Reply | None:
         """Take a new connection in; or why not."""
-        self.sessions.add(session)
-        self._per_address[network(session.address)] += 1
         if self.is_stopping:
             return answers.STOPPING
-        is_many = self._per_address[network(session.address)] > self.limits.per_address
-        if len(self.sessions) > self.limits.connections or (
+        source = network(session.address)
+        is_many = self._per_address[source] >= self.limits.per_address
+        # Who is refused does not count: so one address cannot take the place of all others.
+        if len(self.sessions) >= self.limits.connections or (
             is_many and not self.limits.is_allowed(session.address)
         ):
             return answers.TOO_MANY
+        self.sessions.add(session)
+        self._per_address[source] += 1
         return None
 
     def forget(self, session: Session) -> None:
@@ -209,7 +214,7 @@ class Server:
         self._tell(record)
         if not self._is_recording:
             self._is_recording = True
-            self.start(self._keep_records())
+            self._recording = self.start(self._keep_records())
 
     def report(self, mail: Mail) -> None:
         """Say and keep what happened to a mail that ended."""
@@ -251,12 +256,11 @@ class Server:
         try:
             while self._records:
                 await asyncio.sleep(_RECORDING)
-                records = self._records[:_MAX_RECORDS]
+                records, self._records = self._records, []
                 await asyncio.to_thread(self._state.add, records)
-                del self._records[: len(records)]
         except MdirError as error:
             # They are tried again with the next; without end it would be a leak.
-            del self._records[:-_MAX_RECORDS]
+            self._records = [*records, *self._records][-_MAX_RECORDS:]
             self.log("state-failed", error=error)
         finally:
             self._is_recording = False

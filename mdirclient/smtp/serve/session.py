@@ -112,17 +112,30 @@ class Session(asyncio.BufferedProtocol):
         self._wait()
         refusal = self._server.admit(self)
         if refusal:
-            self._leave(self.engine.close(refusal))
+            self._is_leaving = True
+            self._server.log("closed", client=self.address, reply=refusal)
+            transport.write(refusal.to_bytes())
+            transport.close()
         elif self._listener.is_secured:
             # Not before it is admitted: TLS costs more than a connection.
             self._begin_tls()
         else:
             self._welcome()
 
-    def _welcome(self) -> None:
+    def _is_early_checked(self) -> bool:
         limits = self._server.limits
-        if limits.early and not limits.is_allowed(self.address):
-            self._early = self._server.loop.call_later(limits.early, self._greet)
+        return limits.early > 0 and not limits.is_allowed(self.address)
+
+    def _refuse_early(self) -> None:
+        """It spoke before it was greeted."""
+        if self._early:
+            self._early.cancel()
+            self._early = None
+        self._leave(self.engine.close(answers.TOO_EARLY))
+
+    def _welcome(self) -> None:
+        if self._is_early_checked():
+            self._early = self._server.loop.call_later(self._server.limits.early, self._greet)
         else:
             self._greet()
 
@@ -150,12 +163,11 @@ class Session(asyncio.BufferedProtocol):
 
     def _receive(self, nbytes: int) -> None:
         if self._early:
-            self._early.cancel()
-            self._early = None
-            self._server.log("refused", reason="early talker", client=self.address)
-            self._leave(self.engine.close(answers.TOO_EARLY))
+            self._refuse_early()
             return
         self.engine.receive(bytes(self._server.buffer[:nbytes]))
+        if self._handshake:
+            return  # said with the end of the handshake: it is heard when that has ended
         if self.engine.is_in_data:
             self._wait()
         self._go_on()
@@ -180,7 +192,7 @@ class Session(asyncio.BufferedProtocol):
 
     def stop(self) -> None:
         """The server is stopping: a mail on its way may end, nothing else."""
-        is_busy = self._mail or self._intake or self._taking or self._handshake
+        is_busy = self._mail or self._taking or self._handshake or self.engine.is_in_data
         if not is_busy and self._is_open():
             self._leave(self.engine.close(answers.STOPPING))
 
@@ -212,7 +224,7 @@ class Session(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         """Do what came, as far as it goes now."""
-        if self._is_blocked or self._taking or not self._is_open():
+        if self._is_blocked or self._taking or self._handshake or not self._is_open():
             return
         lines = self.engine.lines
         while not self._is_full() and (event := self.engine.next_event()):
@@ -225,6 +237,8 @@ class Session(asyncio.BufferedProtocol):
             self._pause(self._is_full() or self._has_enough())
             if self._is_full():
                 self._hand_over()
+            if self._server.is_stopping:
+                self.stop()
 
     def _is_full(self) -> bool:
         return self._intake is not None and self._intake.is_full
@@ -315,9 +329,7 @@ class Session(asyncio.BufferedProtocol):
             return
         self._answer(*given)
         self._wait()
-        if self._server.is_stopping and self._is_open():
-            self._leave(self.engine.close(answers.STOPPING))
-        elif self._has_ended and self._is_open():
+        if self._has_ended and self._is_open():
             self._leave(self.engine.close(replies.BYE))
         self._go_on()
 
@@ -419,14 +431,21 @@ class Session(asyncio.BufferedProtocol):
             return
         self._transport = transport
         transport.set_write_buffer_limits(_WRITE_LIMIT)
+        # Deviation: what asyncio reads ahead of us through TLS is 256 KiB otherwise.
+        if limit := getattr(transport, "set_read_buffer_limits", None):
+            limit(high=_WRITE_LIMIT)
         self._is_paused = False
         self._wait()
         self._give_up()
         self.engine.secured(_fingerprint(transport))
+        if self._listener.is_secured and self.engine.buffered and self._is_early_checked():
+            self._refuse_early()
+            return
         if self._listener.is_secured:
             self._welcome()
         # A client may have said something with the end of its handshake.
-        self._go_on()
+        if not self._early:
+            self._go_on()
 
     # -- the connection
 
