@@ -95,7 +95,7 @@ def test_error_at_each_step(lab: Path, operation: Operation, number: int) -> Non
     assert states >= 10
 
 
-@pytest.mark.parametrize("stride", [53, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("stride", [89, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_recovery_killed_at_each_step(lab: Path, operation: Operation, stride: int) -> None:
     """Recovery may itself be cut, at each of its steps, after each point where it has work.

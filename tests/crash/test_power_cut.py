@@ -93,7 +93,9 @@ def test_power_cut_without_hard_links(
     test_power_cut(operation, stride)
 
 
-@pytest.mark.parametrize("operation", [add, rename, apply, replace_edited])
+@pytest.mark.parametrize(
+    "operation", [add, rename, pytest.param(apply, marks=pytest.mark.long), replace_edited]
+)
 def test_the_laboratory_finds_a_missing_flush(
     operation: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
