@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.benchmarks.smtp [--quick] [--place DIR]
 
-Takes some 8 minutes, and needs root and Postfix (its `smtp-source` is the client of all three). A
+Takes some 5 minutes, and needs root and Postfix (its `smtp-source` is the client of all three). A
 mail of ours counts when it is durable, taken apart and in the mdird, one of Postfix when it is in
 its Maildir, one of aiosmtpd when its Mailbox handler has written it. The three take turns; figures
 are medians. All share two cores with the client.
@@ -207,7 +207,7 @@ def _idle(ours: Ours, count: int) -> float:
         sock = socket.create_connection(("127.0.0.1", ours.port), 30)
         sock.recv(100)
         sock.sendall(b"EHLO x\r\n")
-        sock.recv(1000)
+        assert sock.recv(1000).startswith(b"250")
         held.append(sock)
     each = (memory(ours.smtp.pid) - before) / count / 1024
     for sock in held:

@@ -40,7 +40,8 @@ KINDS: Final = {"smtp": 25, "submission": 587, "submissions": 465, "lmtp": 24}
 _PAUSE: Final = 2.0
 #: Seconds in which the accounts are waited for before anybody is let in.
 _PATIENCE: Final = 5.0
-#: Open files of no connection: databases, the mdird. A connection has some for its mail.
+#: Open files that are no connections: databases, the mdird, contents on their way. When there are
+#: too few after all, nobody is accepted for a second, and a mail is 451.
 _OTHER_FILES: Final = 400
 #: Seconds between two lines in the log that there are no more.
 _QUIET: Final = 10.0
@@ -69,7 +70,7 @@ def serve(settings: Settings, options: Options) -> None:
     # Before anything is waited for: who listens on a low port gives up that right later.
     sockets = _given_sockets() or _sockets(options.listen or settings.get("MDIR_SMTP_LISTEN"))
     most = allow_many_files()
-    connections = min(options.limits.connections, max(16, (most - _OTHER_FILES) // 4))
+    connections = min(options.limits.connections, max(16, most - _OTHER_FILES))
     limits = attrs.evolve(options.limits, connections=connections)
     path = settings.smtp_state()
     state = State(path)
