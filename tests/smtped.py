@@ -20,12 +20,11 @@ from mdirclient.service.listen import Place, listen
 from mdirclient.settings import Settings
 from mdirclient.smtp.accounts import Places, add_account
 from mdirclient.smtp.deliver import Host
-from mdirclient.smtp.engine import Profile
 from mdirclient.smtp.following import Following
 from mdirclient.smtp.serve.certificates import Certificates
 from mdirclient.smtp.serve.limits import Limits
-from mdirclient.smtp.serve.process import Reserve
-from mdirclient.smtp.serve.server import Listener, Server
+from mdirclient.smtp.serve.process import Reserve, listener_of
+from mdirclient.smtp.serve.server import Server
 from mdirclient.smtp.state import State
 from tests.served import Served, serving
 
@@ -144,7 +143,7 @@ def _running(world: Smtped, settings: Settings, limits: Limits) -> Iterator[None
             )
             followed = loop.create_task(following.run())
             await server.start_listening(
-                [(listener(kind, tls, limits), one) for kind, one in sockets.items()]
+                [(listener_of(kind, host.name, tls, limits), one) for kind, one in sockets.items()]
             )
             await asyncio.to_thread(stop.wait)
             await server.stop()
@@ -168,20 +167,6 @@ def _running(world: Smtped, settings: Settings, limits: Limits) -> Iterator[None
         thread.join(90)
     if failures:
         raise failures[0]
-
-
-def listener(kind: str, tls: Certificates, limits: Limits) -> Listener:
-    """As the process makes it."""
-    profile = Profile(
-        "mx.test",
-        is_lmtp=kind == "lmtp",
-        is_submission=kind.startswith("submission"),
-        has_tls=kind != "submissions",
-        max_size=limits.size,
-        max_recipients=limits.recipients,
-        max_errors=limits.errors,
-    )
-    return Listener(kind, profile, kind == "submissions", tls.of(kind))
 
 
 def change_user(world: Smtped, name: str, *fields: tuple[str, str]) -> None:

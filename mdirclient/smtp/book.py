@@ -22,8 +22,10 @@ from mdirclient.header import OWN_FIELDS, Header
 #: Always accepted at our domains (RFC 5321 §4.5.1, RFC 2142 §2).
 POSTMASTERS: Final = frozenset(["postmaster", "abuse"])
 _MAX_DOMAIN: Final = 255
+#: Of a user's entry: SHA-256 of a certificate that is theirs, hexadecimal, also with colons.
+FINGERPRINT_FIELD: Final = "certificate-fingerprint"
 #: Fields that every entry has; they say nothing about its user.
-_OF_ENTRIES: Final = (OWN_FIELDS | {"name"}) - {"alias", "right", "certificate-fingerprint"}
+_OF_ENTRIES: Final = (OWN_FIELDS | {"name"}) - {"alias", "right", FINGERPRINT_FIELD}
 #: Secret field → what may be said of it.
 _SECRET: Final = {"password-hash": "password", "token-hash": "token"}
 
@@ -70,6 +72,11 @@ class Book:
         self._own = own = dict(self._found)
         for user in self.users.values():
             self._add_aliases(user, own)
+        self._certificates = {
+            kept.lower().replace(":", "").removeprefix("sha256"): name
+            for name, user in self.users.items()
+            for kept in user.get_all(FINGERPRINT_FIELD)
+        }
         self._domains = {domain for _, domain in self._found}
         oldest = self.accounts[0] if self.accounts else None
         #: Who gets what is for postmaster and abuse.
@@ -95,6 +102,10 @@ class Book:
         """The user to whom an account of just this address belongs."""
         account = self._own.get(_key(address))
         return account.user if account else None
+
+    def holder(self, fingerprint: str) -> str | None:
+        """The user whose certificate it is: SHA-256, hexadecimal in lower case."""
+        return self._certificates.get(fingerprint)
 
     def has_domain(self, domain: str) -> bool:
         """Whether a domain is ours: one of an account or an alias."""

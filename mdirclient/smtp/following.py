@@ -134,6 +134,7 @@ class _Followed:
         self._folder_id: str | None = None
         self._behind = 0  # a version that the last beat saw, and that had not come yet
         self._lost: MdirError | OSError | None = None
+        self._closing: asyncio.Future[None] | None = None  # of one that is not relied on
         #: The one that is read now.
         self.subscription: AsyncSubscription | None = None
 

@@ -186,6 +186,25 @@ def kill_under_load(path: Path, rounds: int) -> None:
     print(f"\n{rounds} rounds, {len(taken)} mails, answers {dict(answers)}")
 
 
+def test_mdird_away(tmp_path: Path) -> None:
+    """From an old list nobody is told that there is no such account: 451, until it is back."""
+
+    def answers() -> list[int]:
+        with smtplib.SMTP("127.0.0.1", pair.port, "x", timeout=30) as client:
+            client.ehlo()
+            client.mail("a@b.test")
+            recipients = ("jo@ours.test", "nobody@ours.test", "x@other.test")
+            return [client.rcpt(address)[0] for address in recipients]
+
+    with _pair(tmp_path) as pair:
+        _wait(lambda: _is_up(pair.port))
+        _wait(lambda: answers() == [250, 550, 550])
+        pair.kill("mdird")
+        _wait(lambda: answers() == [451, 451, 451])
+        pair.start("mdird")
+        _wait(lambda: answers() == [250, 550, 550])
+
+
 def test_killed_under_load(tmp_path: Path) -> None:
     """A few rounds."""
     kill_under_load(tmp_path, 6)

@@ -292,27 +292,6 @@ def test_accounts_are_what_the_mdir_says(tmp_path: Path) -> None:
         eventually(lambda: answers("new@ours.test") == "550 5.1.1")
 
 
-def test_mdird_away(tmp_path: Path) -> None:
-    """From an old list nobody is told that there is no such account: 451, until it is back."""
-    with smtp_serving(tmp_path) as world:
-        assert world.server
-        following = world.server.policy.following
-        for one in following.followed.values():
-            one.is_current = False
-        following.changed()
-        with world.client() as client:
-            client.ehlo()
-            client.mail("a@b.test")
-            for address in (JO, "nobody@ours.test", "x@other.test"):
-                assert (451, b"4.3.0") == (client.rcpt(address)[0], client.rcpt(address)[1][:5])
-        for one in following.followed.values():
-            one.is_current = True
-        assert world.loop
-        world.loop.call_soon_threadsafe(following.changed)
-        eventually(lambda: following.is_current)
-        send(world, crlf(small(1)))
-
-
 def test_rules_of_the_owner_apply(tmp_path: Path) -> None:
     """The mail is classified in the account's folder: it goes where its rules say."""
     from mdirclient.mdird.rules import install_rules

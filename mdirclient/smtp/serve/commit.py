@@ -240,7 +240,7 @@ class Committer:
         """File mails, as many together as one BATCH is to hold."""
         waiting = deque(mails)
         while waiting:
-            group, weight = [waiting.popleft()], 0
+            group = [waiting.popleft()]
             weight = group[0].weight()
             while waiting and (weight := weight + waiting[0].weight()) <= _MAX_TOGETHER:
                 group.append(waiting.popleft())

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from mdirclient.service.log import Log
     from mdirclient.smtp.following import Following
 
-#: Of a user's entry: SHA-256 of a certificate that is theirs, hexadecimal, also with colons.
-FINGERPRINT_FIELD: Final = "certificate-fingerprint"
 _HOUR: Final = 3600.0
 _MAX_USERS: Final = 100_000
 
@@ -113,13 +111,9 @@ class Policy:
         return user["name"] if user and proof else None
 
     def _of_certificate(self, name: str, fingerprint: str | None) -> str | None:
+        holder = self.following.book.holder(fingerprint or "")
         user = self._user(name) if name else None
-        users = self.following.book.users.values() if not name else [user] if user else []
-        for one in users:
-            kept = (text.replace(":", "").lower() for text in one.get_all(FINGERPRINT_FIELD))
-            if fingerprint and fingerprint in (text.removeprefix("sha256") for text in kept):
-                return one["name"]
-        return None
+        return holder if not name or (user and user["name"] == holder) else None
 
     def _user(self, name: str) -> Header | None:
         """A user by name, or by the address of an account of theirs."""

@@ -110,7 +110,7 @@ async def _serve(
         # Who comes a moment later need not be told to come again.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(following.made(), _PATIENCE)
-        listeners = [(_listener(kind, host.name, tls, limits), one) for kind, one in sockets]
+        listeners = [(listener_of(kind, host.name, tls, limits), one) for kind, one in sockets]
         await server.start_listening(listeners)
         if tls:
             loop.add_signal_handler(signal.SIGHUP, tls.reload)
@@ -162,7 +162,12 @@ def _host(settings: Settings) -> Host:
     return Host(name, tuple(authserv_ids), "")
 
 
-def _listener(kind: str, hostname: str, tls: Certificates | None, limits: Limits) -> Listener:
+def listener_of(kind: str, hostname: str, tls: Certificates | None, limits: Limits) -> Listener:
+    """What is offered where clients of a kind come in.
+
+    Raises:
+        SettingsError: submission without TLS.
+    """
     is_submission = kind.startswith("submission")
     if is_submission and not tls:
         raise SettingsError("MDIR_SMTP_LISTEN", kind, "submission needs TLS")

@@ -106,12 +106,10 @@ class Server:
         self.sessions: set[Session] = set()
         self.is_stopping = False
         self._mdird = mdird
-        self._following = following
         self._state = state
         self._places = places
         self._host = host
         self._per_address: Counter[str] = Counter()
-        self._notes: dict[int, Note] = {}
         self._records: list[Record] = []
         self._is_recording = False
         self._recording: asyncio.Task[None] | None = None
@@ -303,7 +301,7 @@ class Server:
 
     async def _report_quota(self, user: str) -> None:
         """Tell whoever looks after the server: an entry in the account of the postmaster."""
-        account = self._following.book.postmaster
+        account = self.policy.following.book.postmaster
         if not account:
             return
         date = email.utils.formatdate()
