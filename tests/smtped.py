@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import smtplib
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 
@@ -175,3 +177,28 @@ def change_user(world: Smtped, name: str, *fields: tuple[str, str]) -> None:
         version, header = find_user(mdird, PLACES.users, name)
         assert header
         mdird.set(PLACES.users, Header([*header, *fields]), base=version)
+
+
+def crlf(mail: bytes) -> bytes:
+    """As it is sent."""
+    return re.sub(rb"\r?\n", b"\r\n", mail)
+
+
+def eventually(is_so: Callable[[], bool], timeout: float = 15) -> None:
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + timeout
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def code(do: Callable[[], tuple[int, bytes]]) -> str:
+    """The reply of a command, code and enhanced code."""
+    number, text = do()
+    return f"{number} {text.decode().split(' ')[0]}"
+
+
+def send(world: Smtped, mail: bytes, *recipients: str) -> None:
+    """Send one mail."""
+    with world.client() as client:
+        client.sendmail("a@b.test", recipients or ACCOUNTS[:1], mail)
