@@ -7,11 +7,13 @@ what it needs.
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
+# `typing` and `importlib` would be most of the time of a small delivery.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
     from mdirclient import aio, errors
     from mdirclient.connect import connect, open_store
     from mdirclient.folder import (
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from mdirclient.patch import End, Now, Patch
     from mdirclient.sync import SyncReport, TreeReport, sync, sync_tree
     from mdirclient.url import PartURL
+else:
+    ModuleType = type(sys)
 
 _HOMES = {
     "AsyncMdird": "interfaces",
@@ -131,6 +135,8 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mdirclient' has no attribute {name!r}")
+    from importlib import import_module
+
     home = _HOMES[name]
     if not home:
         return import_module(f"mdirclient.{name}")

@@ -23,7 +23,8 @@ OWN_FIELDS: Final = frozenset(
     "url anchor part parts section within suggested-name content-type content-id "
     "content-disposition size sha256 message-size message-sha256 kept-whole truncated "
     "received envelope-from envelope-to client-address client-name helo "
-    "authentication-results type id name address user alias replaces pending-reason".split()
+    "authentication-results type id name address user alias replaces pending-reason "
+    "status queued attempts next-attempt reason sending send-after".split()
 )
 
 _NAME = re.compile(r"[!-9;-~]+")

@@ -72,6 +72,24 @@ SETTINGS: Final = (
         "address of the account for postmaster and abuse; default: the oldest account",
     ),
     Setting(
+        "MDIR_SMTP_SEPARATOR",
+        "+",
+        "characters that end the name of an account in an address, such as `+-`: what follows is"
+        " its own (RFC 5233)",
+    ),
+    Setting(
+        "MDIR_SMTP_SOCKET",
+        None,
+        "path of the socket where `mdir-smtp lmtp` listens, and `deliver` hands over; default for"
+        " `lmtp`: one in the user's runtime directory",
+    ),
+    Setting(
+        "MDIR_SMTP_SENDMAIL",
+        "/usr/sbin/sendmail",
+        "the program that `mdir-smtp outbox` hands mails to, with its own words before those that"
+        " are added; quotes as in a shell, which is never used",
+    ),
+    Setting(
         "MDIR_SMTP_AUTHSERV",
         None,
         "authserv-ids, by commas, whose Authentication-Results in a mail are believed",
@@ -127,6 +145,18 @@ class Settings:
     def smtp_state(self) -> str:
         """Path of the SMTP server's own database."""
         return self.find("MDIR_SMTP_STATE") or os.path.join(_user_data_directory(), "smtp.sqlite3")
+
+    def smtp_outbox(self) -> str:
+        """Path of the directory that the sender of the outbox has to itself."""
+        return os.path.join(os.path.dirname(os.path.abspath(self.smtp_state())), "smtp-outbox")
+
+    def smtp_socket(self) -> str:
+        """Path of the socket where `mdir-smtp lmtp` listens."""
+        given = self.find("MDIR_SMTP_SOCKET")
+        path = given.removeprefix("unix:") if given else f"{_user_runtime_directory()}/mdir-lmtp"
+        if not path.startswith("/"):
+            raise SettingsError("MDIR_SMTP_SOCKET", path, "a socket's path begins with /")
+        return path
 
     def _read_files(self) -> list[dict[str, str]]:
         if self._config is not None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.mounted import SENDER, Mta, open_to_all, running, users
 from tests.served import free_port
 
 POSTFIX = shutil.which("postfix", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -30,6 +31,7 @@ showq unix n - n - - showq
 error unix - - n - - error
 retry unix - - n - - error
 local unix - n n - - local
+virtual unix - n n - - virtual
 lmtp unix - - n - - lmtp
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
@@ -39,17 +41,8 @@ postlog unix-dgram n - n - 1 postlogd
 """
 
 
-class Postfix:
+class Postfix(Mta):
     """Where it is, and what it has."""
-
-    def __init__(self, path: Path, port: int) -> None:
-        self.path = path
-        self.port = port
-
-    def mails(self, user: str = "mail") -> list[bytes]:
-        """What was delivered to a user of this system."""
-        new = self.path / "mail" / user / "new"
-        return [one.read_bytes() for one in sorted(new.iterdir())] if new.is_dir() else []
 
     def queued(self) -> int:
         """Mails on their way."""
@@ -57,31 +50,57 @@ class Postfix:
         names = ("maildrop", "incoming", "active", "deferred")
         return sum(len(files) for name in names for _, _, files in os.walk(queue / name))
 
-    def drained(self, timeout: float = 20) -> None:
-        """Wait until nothing is on its way."""
-        deadline = time.monotonic() + timeout
-        while self.queued() and time.monotonic() < deadline:
-            time.sleep(0.05)
+    def retry(self) -> None:
+        """Try now whatever is deferred; returns before that is done."""
+        self.run("postqueue", "-f")
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """A command of Postfix, such as `postqueue -f`."""
+    def run(self, *words: str) -> str:
+        """What a command of Postfix says, such as `postqueue -f`."""
+        words = (words[0], "-c", str(self.path / "etc"), *words[1:])
+        if self.binds:
+            return super().run(*words)
         command = shutil.which(words[0], path="/usr/sbin:/usr/bin")
         assert command
-        words = (command, "-c", str(self.path / "etc"), *words[1:])
-        return subprocess.run(words, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([command, *words[1:]], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr + self.log
+        return done.stdout
 
 
 @contextmanager
-def postfix(path: Path, **settings: str) -> Iterator[Postfix]:
-    """Start one; skips where there is none, or where we may not."""
+def postfix(path: Path, *, services: str = "", **settings: str) -> Iterator[Postfix]:
+    """Start one; skips where there is none, or where we may not.
+
+    Args:
+        path: Where it keeps everything.
+        services: Further lines of master.cf.
+        settings: For main.cf.
+    """
+    port = _configure(path, services, settings)
+    server = Postfix(path, port, {})
+    server.run("postfix", "start")
+    try:
+        yield server
+    finally:
+        server.run("postfix", "stop")
+
+
+@contextmanager
+def enclosed_postfix(path: Path, *, services: str = "", **settings: str) -> Iterator[Postfix]:
+    """The same in namespaces of its own, where our commands run and there is a user `mdir`."""
+    port = _configure(path, services, settings)
+    server = Postfix(path, port, users(path))
+    words = ["postfix", "-c", str(path / "etc"), "start-fg"]
+    with running(words, server.binds, port=port, log=path / "log"):
+        yield server
+
+
+def _configure(path: Path, services: str, settings: Mapping[str, str]) -> int:
+    """Write its files; the port that it will listen on."""
     if not POSTFIX or os.getuid() != 0:
         pytest.skip("needs Postfix, and to be root")
-    port = free_port()
     for name in ("etc", "queue", "data", "mail"):
         (path / name).mkdir(parents=True)
-    for parent in (path, *path.parents):
-        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
-            parent.chmod(0o755)  # its processes are other users
+    open_to_all(path)  # its processes are other users
     shutil.chown(path / "data", "postfix")
     shutil.chown(path / "mail", "mail")
     main = {
@@ -98,15 +117,24 @@ def postfix(path: Path, **settings: str) -> Iterator[Postfix]:
         "alias_maps": "",
         "alias_database": "",
         "mail_spool_directory": f"{path}/mail/",
+        **_bounces(path),
         **settings,
     }
     text = "".join(f"{name} = {value}\n" for name, value in main.items())
     (path / "etc" / "main.cf").write_text(text)
-    (path / "etc" / "master.cf").write_text(f"127.0.0.1:{port} inet n - n - - smtpd{_SERVICES}")
-    server = Postfix(path, port)
-    started = server.run("postfix", "start")
-    assert started.returncode == 0, started.stderr + (path / "log").read_text()
-    try:
-        yield server
-    finally:
-        server.run("postfix", "stop")
+    port = free_port()
+    listener = f"127.0.0.1:{port} inet n - n - - smtpd"
+    (path / "etc" / "master.cf").write_text(f"{listener}{_SERVICES}{services}\n")
+    return port
+
+
+def _bounces(path: Path) -> dict[str, str]:
+    """To where `Mta.bounces` looks for them, whatever local delivery does."""
+    return {
+        "virtual_mailbox_domains": SENDER.partition("@")[2],
+        "virtual_mailbox_maps": f"inline:{{{SENDER}=sender/}}",
+        "virtual_mailbox_base": f"{path}/mail",
+        "virtual_minimum_uid": "1",
+        "virtual_uid_maps": f"static:{pwd.getpwnam('mail').pw_uid}",
+        "virtual_gid_maps": f"static:{pwd.getpwnam('mail').pw_gid}",
+    }

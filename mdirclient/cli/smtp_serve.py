@@ -1,4 +1,4 @@
-"""The command line `mdir-smtp serve`."""
+"""`mdir-smtp serve` and `mdir-smtp lmtp`: the servers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,15 @@ _LIMITS: Final = (
     ("keep", "DAYS", "that what happened to a mail is remembered"),
 )
 
+#: The same of networks.
+_NETWORKS: Final = (
+    ("allow", "exempt from --per-address and --early"),
+    ("trust", "whose LMTP clients may say whose mail they bring (XFORWARD)"),
+)
+
 
 def add_serve(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Add the command."""
+    """Add the command `serve`."""
     command = commands.add_parser(
         "serve",
         help="receive mail: a real SMTP server",
@@ -45,21 +51,53 @@ def add_serve(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument(
         "--no-tls", action="store_true", help="offer no TLS; then there is no submission"
     )
+    _add_common(command)
+    command.set_defaults(command=_serve)
+
+
+def add_lmtp(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Add the command `lmtp`."""
+    command = commands.add_parser(
+        "lmtp",
+        help="receive mail from an MTA of this machine, by LMTP",
+        description="Receive mail for the accounts of the mdir by LMTP (RFC 2033), until a signal"
+        " comes: one resident process in place of one for each mail. SIGTERM lets the mails on"
+        " their way end. `mdir-smtp deliver` hands over to it.",
+    )
+    command.add_argument(
+        "--listen",
+        metavar="ADDRESSES",
+        help="such as unix:/run/mdir-smtp/lmtp,lmtp://127.0.0.1:24; default: MDIR_SMTP_SOCKET",
+    )
+    _add_common(command)
+    command.set_defaults(command=_lmtp)
+
+
+def _add_common(command: Parser) -> None:
     command.add_argument("--json", action="store_true", help="log lines as JSON")
     limits = command.add_argument_group("limits")
     for name, metavar, meaning in _LIMITS:
         limits.add_argument(f"--{name}", metavar=metavar, help=meaning)
-    limits.add_argument(
-        "--allow",
-        metavar="NETWORK",
-        action="append",
-        help="exempt from --per-address and --early; may be repeated; default: loopback",
-    )
+    for name, meaning in _NETWORKS:
+        limits.add_argument(
+            f"--{name}",
+            metavar="NETWORK",
+            action="append",
+            help=f"{meaning}; may be repeated; default: loopback",
+        )
     add_config(command)
-    command.set_defaults(command=_serve)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    return _run(arguments, arguments.listen, has_tls=not arguments.no_tls)
+
+
+def _lmtp(arguments: argparse.Namespace) -> int:
+    listen = arguments.listen or f"unix:{settings_of(arguments).smtp_socket()}"
+    return _run(arguments, listen, has_tls=False)
+
+
+def _run(arguments: argparse.Namespace, listen: str | None, *, has_tls: bool) -> int:
     try:
         from mdirclient.smtp.serve.limits import Limits, parse_networks
         from mdirclient.smtp.serve.process import Options, serve
@@ -68,18 +106,17 @@ def _serve(arguments: argparse.Namespace) -> int:
             f"{error.name} is missing; install it with: pip install 'mdirclient[smtp]'"
         ) from None
     limits = Limits()
-    if arguments.allow:
-        limits = attrs.evolve(limits, allow=parse_networks(arguments.allow))
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {
+        name: parse_networks(f"--{name}", words)
+        for name, _ in _NETWORKS
+        if (words := getattr(arguments, name))
+    }
     for name, _, _ in _LIMITS:
         field = name.replace("-", "_")
         if (text := getattr(arguments, field)) is not None:
             given[field] = _number(name, text, type(getattr(limits, field)))
     limits = attrs.evolve(limits, **given)
-    serve(
-        settings_of(arguments),
-        Options(arguments.listen, not arguments.no_tls, arguments.json, limits),
-    )
+    serve(settings_of(arguments), Options(listen, has_tls, arguments.json, limits))
     return exits.OK
 
 

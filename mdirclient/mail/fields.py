@@ -212,6 +212,20 @@ def _mailbox(field: str, address: Address) -> str:
     return f"{_name(address.display_name)} <{local}@{domain}>"
 
 
+def mailboxes(name: str, text: str) -> tuple[str, ...]:
+    """The addresses in the value of a field, `local@domain` in ASCII, those of groups too.
+
+    Args:
+        name: of the field, for errors.
+        text: its value, on one line.
+
+    Raises:
+        ComposeError: it cannot be read without a doubt.
+    """
+    found = [address for group in _parsed(name, text) for address in group.addresses]
+    return tuple(_mailbox(name, Address("", one.username, one.domain)) for one in found)
+
+
 def _ascii_domain(field: str, domain: str) -> str:
     """A domain in ASCII, if there is no doubt which one it is."""
     try:

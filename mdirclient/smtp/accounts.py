@@ -20,7 +20,7 @@ from mdirclient.header import Header
 from mdirclient.mdird.tree import folder_id, make_folder
 from mdirclient.naming import check_name
 from mdirclient.settings import Settings
-from mdirclient.smtp.book import Book
+from mdirclient.smtp.book import Book, has_idna
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import Mdird
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 class Places:
     """The folders agreed on. Each holds a folder for each address; `users` an entry a user.
 
-    `postmaster` is the address that gets what is for postmaster and abuse.
+    Attributes:
+        users, accounts, outbox, spam: paths of the folders.
+        postmaster: the address that gets what is for postmaster and abuse.
+        separators: characters that end the name of an account in an address.
     """
 
     users: str
@@ -38,13 +41,21 @@ class Places:
     outbox: str
     spam: str
     postmaster: str | None = None
+    separators: str = "+"
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Places:
         """As the settings say."""
         names = ("MDIR_USERS", "MDIR_SMTP_ACCOUNTS", "MDIR_SMTP_OUTBOX", "MDIR_SMTP_SPAM")
         users, accounts, outbox, spam = (settings.get(name).strip("/") for name in names)
-        return cls(users, accounts, outbox, spam, settings.find("MDIR_SMTP_POSTMASTER"))
+        return cls(
+            users,
+            accounts,
+            outbox,
+            spam,
+            settings.find("MDIR_SMTP_POSTMASTER"),
+            settings.get("MDIR_SMTP_SEPARATOR"),
+        )
 
 
 @attrs.define(eq=False, slots=False)
@@ -72,6 +83,19 @@ class NoAddressError(MdirError, ValueError):
 
 
 @attrs.define(eq=False, slots=False)
+class NoIDNAError(MdirError):
+    """Domains in Unicode cannot be compared: nothing can be said about an account."""
+
+    address: str
+
+    def message(self) -> str:
+        return (
+            f"whether there is an account for {self.address!a} takes the package idna; "
+            f"install it with: pip install 'mdirclient[smtp]'"
+        )
+
+
+@attrs.define(eq=False, slots=False)
 class UnknownRecipientError(MdirError, LookupError):
     """The folder of accounts was read, holds at least one, and none for these addresses."""
 
@@ -81,14 +105,18 @@ class UnknownRecipientError(MdirError, LookupError):
         return f"no account for {', '.join(ascii(address) for address in self.addresses)}"
 
 
-def normal_address(address: str) -> str:
+def normal_address(address: str, *, is_rest: bool = False) -> str:
     """An address as accounts are named: local part and domain in lower case.
+
+    Args:
+        address: local@domain.
+        is_rest: whether it may be `@domain`, the account for the rest of a domain.
 
     Raises:
         FolderPathError: not `local@domain`, or a folder cannot have this name.
     """
     local, domain = _halves(address)
-    if not (local and domain) or " " in address:
+    if not (domain and (local or is_rest)) or " " in address:
         raise FolderPathError(address, "an account is named local@domain")
     return check_name(f"{local}@{domain}".lower())
 
@@ -113,6 +141,7 @@ def find_account(mdird: Mdird, places: Places, candidates: tuple[str, ...]) -> s
     Raises:
         NoAccountsError: there is no account at all.
         NoAddressError: none of the candidates is an address.
+        NoIDNAError: a domain in Unicode, and no package that compares them.
     """
     if not any(all(_halves(address)) for address in candidates):
         raise NoAddressError(candidates)
@@ -125,6 +154,11 @@ def find_account(mdird: Mdird, places: Places, candidates: tuple[str, ...]) -> s
         raise NoAccountsError(places.accounts)
     found = (book.find(*_halves(address)) for address in candidates)
     account = next((one for one in found if one), None)
+    if account is None and not has_idna():
+        domains = [_halves(address)[1] for address in candidates]
+        domains += [_halves(one.address)[1] for one in book.accounts]
+        if any(not domain.isascii() or "xn--" in domain.lower() for domain in domains):
+            raise NoIDNAError(candidates[0])
     return f"{places.accounts}/{account.name}" if account else None
 
 
@@ -142,7 +176,7 @@ def read_book(mdird: Mdird, places: Places) -> Book:
     # Who delivers may have no right to read them; then there are no aliases for it.
     with contextlib.suppress(PermanentReplyError):
         users = list(mdird.lookup(places.users, Header([("type", "user")])))
-    return Book(accounts, users, postmaster=places.postmaster)
+    return Book(accounts, users, postmaster=places.postmaster, separators=places.separators)
 
 
 def add_account(
@@ -153,7 +187,7 @@ def add_account(
     Args:
         mdird: where to make it.
         places: the folders agreed on.
-        address: local@domain.
+        address: local@domain; `@domain` for all that no other account of the domain gets.
         user: name of the user it belongs to; None: the address.
         mount: a second name for the account's folder, such as `Home/JojoLapin/Emails`.
 
@@ -164,7 +198,7 @@ def add_account(
         FolderPathError: the address or a name cannot be used.
         ConflictReplyError: the name of the mount is taken by another folder.
     """
-    name = normal_address(address)
+    name = normal_address(address, is_rest=True)
     owner = check_name(user or name)
     make_folder(mdird, places.users)
     make_folder(mdird, places.accounts)

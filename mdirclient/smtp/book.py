@@ -49,19 +49,26 @@ class Book:
     """The accounts of one moment. Never changes.
 
     Addresses compare without case (RFC 5321 §2.4 lets a host decide that), domains as IDNA 2008
-    encodes them. An account wins over an alias, both over what follows `+` (sub-addressing,
-    RFC 5233), that over postmaster and abuse, and an alias `@domain` takes the rest.
+    encodes them. An account wins over an alias, both over what follows a separator (sub-addressing,
+    RFC 5233), that over postmaster and abuse, and an account or alias `@domain` takes the rest.
 
     Args:
         accounts: entries of the folder of accounts, the oldest first.
         users: entries of users.
         postmaster: address of the account that gets what is for postmaster and abuse; None, or
             one that is not there: the oldest account.
+        separators: characters; what follows one in a local part is a detail (RFC 5233).
     """
 
     def __init__(
-        self, accounts: Iterable[Header], users: Iterable[Header], *, postmaster: str | None = None
+        self,
+        accounts: Iterable[Header],
+        users: Iterable[Header],
+        *,
+        postmaster: str | None = None,
+        separators: str = "+",
     ) -> None:
+        self._separators = separators
         #: Name → the user's entry.
         self.users = {user["name"]: user for user in users if "name" in user}
         #: The accounts, the oldest first.
@@ -91,12 +98,28 @@ class Book:
         """
         host, name = normal_domain(domain), _normal_local(local)
         found = self._found.get((name, host))
-        base, plus, _ = name.partition("+")
-        if not found and plus and base:
-            found = self._found.get((base, host))
+        if not found:
+            bases = (self._found.get((base, host)) for base in self._without_details(name))
+            found = next((one for one in bases if one), None)
         if not found and name in POSTMASTERS and (host in self._domains or not host):
             found = self.postmaster
         return found or (self._found.get(("", host)) if name else None)
+
+    def _without_details(self, local: str) -> Iterator[str]:
+        """A local part without its detail, the longest first."""
+        for place in range(len(local) - 1, 0, -1):
+            if local[place] in self._separators:
+                yield local[:place]
+
+    def received(self) -> Iterator[str]:
+        """All addresses that are received, as tables of MTAs have them; domains in both forms."""
+        for local, domain in self._found:
+            if any(char.isspace() or char in '"#' for char in local):
+                continue  # a table of Postfix cannot have it
+            for form in dict.fromkeys((domain, shown_domain(domain))):
+                yield f"{local}@{form}"
+        for domain in sorted(self._domains):
+            yield from (f"{name}@{domain}" for name in sorted(POSTMASTERS))
 
     def owner(self, address: str) -> str | None:
         """The user to whom an account of just this address belongs."""
@@ -156,6 +179,25 @@ def normal_domain(domain: str) -> str:
         return idna.encode(bare, uts46=True).decode("ascii").lower()
     except (ImportError, ValueError):
         return unicodedata.normalize("NFC", bare).casefold()
+
+
+def shown_domain(domain: str) -> str:
+    """A domain as people write it: in Unicode; unchanged where that is not known."""
+    try:
+        import idna
+
+        return idna.decode(domain) if "xn--" in domain else domain
+    except (ImportError, ValueError):
+        return domain
+
+
+def has_idna() -> bool:
+    """Whether domains in Unicode can be compared with those in ASCII."""
+    try:
+        import idna  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _accounts(entries: Iterable[Header]) -> Iterable[Account]:

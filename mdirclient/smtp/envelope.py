@@ -1,27 +1,32 @@
 """The envelope of a delivery, from options and the environment that MTAs set. Pure.
 
+Imports nothing, like all that runs before a mail is handed over to a resident server (docs:
+decisions/0018).
+
 Sources: RFC 5321 §2.3.1; Postfix local(8), "ENVIRONMENT"; the Exim specification, "The
 pipe transport", "Environment variables"; OpenSMTPD smtpd.conf(5), `mda`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Final
 
-import attrs
-
+#: Field → variable of Postfix's local(8).
 _CLIENT: Final = {
     "client_address": "CLIENT_ADDRESS",
     "client_name": "CLIENT_HOSTNAME",
     "helo": "CLIENT_HELO",
 }
+#: What Postfix says of a client that it does not know.
+_UNKNOWN: Final = frozenset(["", "unknown"])
 #: Characters of a value that are kept; RFC 5321 §4.5.3.1.3 allows 256 for a path.
 MAX_VALUE: Final = 4096
 NULL_SENDER: Final = "<>"
 
 
-@attrs.frozen
 class Envelope:
     """Who sends and who receives.
 
@@ -33,15 +38,28 @@ class Envelope:
         helo: what it called itself, if known.
     """
 
-    reverse_path: str | None
-    recipients: tuple[tuple[str, ...], ...] = ()
-    client_address: str | None = None
-    client_name: str | None = None
-    helo: str | None = None
+    __slots__ = ("client_address", "client_name", "helo", "recipients", "reverse_path")
+
+    def __init__(
+        self,
+        reverse_path: str | None,
+        recipients: tuple[tuple[str, ...], ...] = (),
+        client: Mapping[str, str | None] | None = None,
+    ) -> None:
+        self.reverse_path = reverse_path
+        self.recipients = recipients
+        found = client or {}
+        self.client_address = found.get("client_address")
+        self.client_name = found.get("client_name")
+        self.helo = found.get("helo")
 
 
 def read_envelope(
-    environ: Mapping[str, str], *, sender: str | None = None, recipients: Sequence[str] = ()
+    environ: Mapping[str, str],
+    *,
+    sender: str | None = None,
+    recipients: Sequence[str] = (),
+    client: Mapping[str, str | None] | None = None,
 ) -> Envelope:
     """The envelope; options go before the environment.
 
@@ -49,17 +67,15 @@ def read_envelope(
         environ: as the MTA set it.
         sender: from the option, or None.
         recipients: from the options.
+        client: from the options: `client_address`, `client_name`, `helo`.
     """
     given = tuple((_bare(address),) for address in recipients)
     found = _recipient(environ)
-    client = {
-        field: _text(environ[name]) if environ.get(name) else None
-        for field, name in _CLIENT.items()
-    }
+    options = client or {}
     return Envelope(
         _reverse_path(sender if sender is not None else environ.get("SENDER")),
         given or ((found,) if found else ()),
-        **client,
+        {field: _known(options.get(field) or environ.get(name)) for field, name in _CLIENT.items()},
     )
 
 
@@ -92,6 +108,11 @@ def _reverse_path(sender: str | None) -> str | None:
     # Postfix writes the null sender as an empty text or as the name of its own daemon.
     bare = _bare(sender)
     return NULL_SENDER if bare in ("", "MAILER-DAEMON") else bare
+
+
+def _known(value: str | None) -> str | None:
+    text = _text(value or "")
+    return None if text in _UNKNOWN else text
 
 
 def _bare(address: str) -> str:

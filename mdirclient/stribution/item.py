@@ -10,7 +10,8 @@ from mdirclient.stribution.addresses import Address, addresses_in
 
 #: What the receiver says: a stranger's field of the same name is never meant.
 _TRUSTED: Final = frozenset(
-    "envelope-from envelope-to client-address client-name helo authentication-results".split()
+    "envelope-from envelope-to client-address client-name helo authentication-results "
+    "status queued attempts next-attempt reason sending send-after".split()
 )
 _SIZES: Final = ("message-size", "size")
 

@@ -12,7 +12,7 @@ from mdirclient.header import EMPTY, Header
 from mdirclient.patch import Patch
 from mdirclient.url import PartURL
 
-_WITHOUT_CONTENT: Final = frozenset(["dir", "report", "rights"])
+_WITHOUT_CONTENT: Final = frozenset(["dir", "lease", "report", "rights"])
 #: In a header: urls of the entries that this one replaces, the last one first.
 REPLACES: Final = "replaces"
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final
 
+import attrs
+
 from mdirclient.smtp.engine import reply as replies
-from mdirclient.smtp.engine.events import Profile, Transaction
+from mdirclient.smtp.engine.events import Forwarded, Profile, Transaction
 from mdirclient.smtp.engine.path import Path, PathError, parse_path
 from mdirclient.smtp.engine.reply import Reply
 
@@ -51,6 +54,7 @@ ORDER: Final[Mapping[str, Mapping[State, Reply]]] = {
     },
     "STARTTLS": _BETWEEN_MAILS,
     "AUTH": _BETWEEN_MAILS,
+    "XFORWARD": _BETWEEN_MAILS,
 }
 #: Commands without arguments.
 _BARE: Final = frozenset(["DATA", "RSET", "STARTTLS", "QUIT"])
@@ -59,6 +63,7 @@ _KNOWN: Final = frozenset(["EXPN", "BDAT", "TURN", "ETRN", "SEND", "SOML", "SAML
 _FOREIGN: Final = frozenset(["GET", "POST", "PUT", "CONNECT", "OPTIONS", "HEAD"])
 _COMMAND = re.compile(r"([A-Za-z]+)(?: +(.*))?", re.DOTALL)
 _SIZE = re.compile(r"[0-9]{1,20}")
+_HEX = re.compile(r"\+([0-9A-F]{2})")
 _XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})*")
 
 #: Parameters of MAIL, and whether a value is one of theirs.
@@ -67,7 +72,20 @@ _MAIL_PARAMETERS: Final[Mapping[str, Callable[[str | None], bool]]] = {
     "BODY": lambda value: (value or "").upper() in ("7BIT", "8BITMIME"),
     "SMTPUTF8": lambda value: value is None,
     "AUTH": lambda value: value is not None and bool(_XTEXT.fullmatch(value)),
+    "XEXACT": lambda value: value is None,
 }
+#: Attributes of XFORWARD → field of `Forwarded`, or None for what is not kept.
+FORWARDED: Final[Mapping[str, str | None]] = {
+    "NAME": "name",
+    "ADDR": "address",
+    "PORT": None,
+    "PROTO": None,
+    "HELO": "helo",
+    "IDENT": None,
+    "SOURCE": None,
+}
+_NOT_KNOWN: Final = frozenset(["[UNAVAILABLE]", "[TEMPUNAVAIL]"])
+_MAX_FORWARDED: Final = 255
 
 
 def parse_command(line: str) -> tuple[str, str] | Reply:
@@ -88,10 +106,34 @@ def parse_hello(argument: str) -> str | Reply:
     """What a client calls itself, as it can be kept and shown."""
     if not argument or len(argument) > _MAX_HELO:
         return replies.BAD_SYNTAX
-    return "".join(char if char.isprintable() and char != " " else "?" for char in argument)
+    return _shown(argument)
 
 
-def parse_mail(argument: str, profile: Profile) -> Transaction | Reply:
+def _shown(text: str) -> str:
+    return "".join(char if char.isprintable() and char != " " else "?" for char in text)
+
+
+def parse_forward(argument: str, known: Forwarded) -> Forwarded | Reply:
+    """What follows XFORWARD: attributes in xtext, added to those that are known."""
+    found: dict[str, str | None] = {}
+    for word in argument.split():
+        name, _, raw = word.partition("=")
+        if name.upper() not in FORWARDED or not _XTEXT.fullmatch(raw):
+            return replies.BAD_SYNTAX
+        text = _HEX.sub(lambda match: chr(int(match[1], 16)), raw)
+        value = None if text in _NOT_KNOWN else text.encode("latin-1").decode("utf-8", "replace")
+        if field := FORWARDED[name.upper()]:
+            found[field] = value and _shown(value[:_MAX_FORWARDED])
+    if address := found.get("address"):
+        bare = address[5:] if address[:5].upper() == "IPV6:" else address
+        try:
+            found["address"] = str(ipaddress.ip_address(bare))
+        except ValueError:
+            return replies.BAD_SYNTAX
+    return attrs.evolve(known, **found) if argument else replies.BAD_SYNTAX
+
+
+def parse_mail(argument: str, profile: Profile, *, is_trusted: bool) -> Transaction | Reply:
     """What follows MAIL: the sender and the parameters."""
     if argument[:5].upper() != "FROM:":
         return replies.BAD_SYNTAX
@@ -100,14 +142,15 @@ def parse_mail(argument: str, profile: Profile) -> Transaction | Reply:
     except PathError:
         return replies.BAD_SENDER
     given = _parameters(words)
-    if given is None or ("AUTH" in given and not profile.is_submission):
+    is_refused = {"AUTH": not profile.is_submission, "XEXACT": not is_trusted}
+    if given is None or any(is_refused.get(name) for name in given):
         return replies.BAD_PARAMETER
     is_utf8, size = "SMTPUTF8" in given, int(given.get("SIZE") or 0)
     if not path.is_ascii and not is_utf8:
         return replies.NEEDS_SMTPUTF8
     if size > profile.max_size:
         return replies.TOO_LARGE
-    return Transaction(path, (), is_utf8, size)
+    return Transaction(path, (), is_utf8, size, "XEXACT" in given)
 
 
 def parse_rcpt(argument: str, transaction: Transaction, profile: Profile) -> Path | Reply:

@@ -14,10 +14,12 @@ import attrs
 
 from mdirclient.smtp.engine import reply as replies
 from mdirclient.smtp.engine.command import (
+    FORWARDED,
     MAX_LINE,
     ORDER,
     State,
     parse_command,
+    parse_forward,
     parse_hello,
     parse_mail,
     parse_rcpt,
@@ -30,6 +32,7 @@ from mdirclient.smtp.engine.events import (
     Dropped,
     End,
     Event,
+    Forwarded,
     MailFrom,
     Profile,
     Quit,
@@ -70,6 +73,8 @@ class Connection:
     Args:
         profile: of the listener.
         is_secured: whether TLS is there from the beginning (RFC 8314 §3.3).
+        is_trusted: whether the client may say whose mail it brings (XFORWARD) and where it ends
+            (XEXACT).
     """
 
     __slots__ = (
@@ -87,15 +92,22 @@ class Connection:
         "_verdict",
         "_waiting",
         "fingerprint",
+        "forwarded",
         "helo",
         "is_extended",
         "is_secured",
+        "is_trusted",
         "lines",
         "user",
     )
 
-    def __init__(self, profile: Profile, *, is_secured: bool = False) -> None:
+    def __init__(
+        self, profile: Profile, *, is_secured: bool = False, is_trusted: bool = False
+    ) -> None:
         self._profile = profile
+        self.is_trusted = is_trusted
+        #: What the client says of its own client, for the next mail.
+        self.forwarded = Forwarded()
         #: What the client calls itself, or None.
         self.helo: str | None = None
         #: Whether it said EHLO or LHLO.
@@ -233,7 +245,9 @@ class Connection:
                 self._transaction = attrs.evolve(self._transaction, forward_paths=paths)
                 self._state = State.RCPT
             case Begin():
-                self._data, self._input = DataDecoder(), _Input.DATA
+                assert self._transaction
+                self._data = DataDecoder(is_exact=self._transaction.is_exact)
+                self._input = _Input.DATA
 
     # -- the bytes of a mail
 
@@ -333,6 +347,8 @@ class Connection:
             keywords.append("STARTTLS")
         if self._mechanisms():
             keywords.append(f"AUTH {' '.join(self._mechanisms())}")
+        if self.is_trusted:
+            keywords += [f"XFORWARD {' '.join(FORWARDED)}", "XEXACT"]
         return tuple(keywords)
 
     def _mechanisms(self) -> tuple[str, ...]:
@@ -343,7 +359,7 @@ class Connection:
     def _mail(self, _verb: str, argument: str) -> Event | Reply:
         if self._profile.is_submission and not self.user:
             return replies.NEEDS_AUTH if self.is_secured else replies.NEEDS_TLS
-        found = parse_mail(argument, self._profile)
+        found = parse_mail(argument, self._profile, is_trusted=self.is_trusted)
         return found if isinstance(found, Reply) else self._wait(MailFrom(found))
 
     def _rcpt(self, _verb: str, argument: str) -> Event | Reply:
@@ -372,6 +388,15 @@ class Connection:
 
     def _noop(self, verb: str, _argument: str) -> Reply:
         return _SAYING[verb]
+
+    def _forward(self, _verb: str, argument: str) -> Reply:
+        if not self.is_trusted:
+            return replies.NOT_IMPLEMENTED
+        found = parse_forward(argument, self.forwarded)
+        if isinstance(found, Reply):
+            return found
+        self.forwarded = found
+        return replies.OK
 
     def _rset(self, _verb: str, _argument: str) -> Reply:
         self._reset()
@@ -431,6 +456,7 @@ class Connection:
     def _reset(self) -> None:
         """No mail is on its way: of the last one nothing stays."""
         self._transaction = self._data = self._verdict = self._auth = None
+        self.forwarded = Forwarded()
         if self._state is not State.START:
             self._state = State.READY
 
@@ -453,5 +479,6 @@ _COMMANDS: Final[Mapping[str, Callable[[Connection, str, str], Event | Reply]]] 
     "NOOP": Connection._noop,  # noqa: SLF001
     "HELP": Connection._noop,  # noqa: SLF001
     "VRFY": Connection._noop,  # noqa: SLF001
+    "XFORWARD": Connection._forward,  # noqa: SLF001
 }
 _SAYING: Final = {"NOOP": replies.OK, "HELP": replies.HELP, "VRFY": replies.CANNOT_VERIFY}

@@ -14,11 +14,16 @@ MAX_DATA_LINE: Final = 1 << 20
 
 
 class DataDecoder:
-    """Finds the end, and takes away the dots that the client added."""
+    """Finds the end, and takes away the dots that the client added.
 
-    __slots__ = ("_first", "_held", "_line", "is_long", "size")
+    Args:
+        is_exact: the line end before the last dot is not of the mail.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_first", "_held", "_last", "_line", "is_long", "size")
+
+    def __init__(self, *, is_exact: bool = False) -> None:
+        self._last = 0 if is_exact else 2  # bytes of the end that are of the mail
         self._held = b"\r\n"  # as if a line had just ended
         self._first = 2  # bytes at the front that nobody sent
         self._line = 0
@@ -37,7 +42,7 @@ class DataDecoder:
         dot = whole.find(b"\r\n.")
         end = whole.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
-            return self._content(whole[: end + 2], has_dots=True), whole[end + len(_END) :]
+            return self._content(whole[: end + self._last], has_dots=True), whole[end + len(_END) :]
         kept = next((n for n in range(len(_END) - 1, 0, -1) if whole.endswith(_END[:n])), 0)
         self._held = whole[len(whole) - kept :]
         return self._content(whole[: len(whole) - kept], has_dots=dot >= 0), None

@@ -41,12 +41,29 @@ class Transaction:
         forward_paths: of the recipients that were accepted, in their order.
         is_utf8: whether MAIL said SMTPUTF8.
         size: bytes that the client announced; 0: it did not.
+        is_exact: whether the line end before the last dot is not of the mail (XEXACT).
     """
 
     reverse_path: Path
     forward_paths: tuple[Path, ...] = ()
     is_utf8: bool = False
     size: int = 0
+    is_exact: bool = False
+
+
+@attrs.frozen
+class Forwarded:
+    """What an MTA in front says of its own client (XFORWARD); None: it does not know.
+
+    Attributes:
+        address: IP address.
+        name: verified host name.
+        helo: what it called itself.
+    """
+
+    address: str | None = None
+    name: str | None = None
+    helo: str | None = None
 
 
 @attrs.frozen

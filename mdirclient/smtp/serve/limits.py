@@ -32,6 +32,7 @@ class Limits:
         per_hour: recipients of a user's mails in an hour.
         keep: days that what happened is remembered.
         allow: networks that `connections`' share of one address and `early` do not apply to.
+        trust: networks of LMTP clients that may say whose mail they bring (XFORWARD).
     """
 
     size: int = 50 << 20
@@ -47,21 +48,30 @@ class Limits:
     per_hour: int = 200
     keep: int = 90
     allow: tuple[Network, ...] = tuple(ipaddress.ip_network(one) for one in LOOPBACK)
+    trust: tuple[Network, ...] = tuple(ipaddress.ip_network(one) for one in LOOPBACK)
 
     def is_allowed(self, address: str) -> bool:
         """Whether an address is exempt; the peers of a Unix socket (no address) are."""
-        if not address:
-            return True
-        try:
-            found = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(found, "ipv4_mapped", None)
-        return any((mapped or found) in network for network in self.allow)
+        return _is_in(address, self.allow)
+
+    def is_trusted(self, address: str) -> bool:
+        """Whether an LMTP client may say whose mail it brings; those of a Unix socket may."""
+        return _is_in(address, self.trust)
 
 
-def parse_networks(words: Iterable[str]) -> tuple[Network, ...]:
-    """Read addresses and networks, such as `192.0.2.0/24`.
+def _is_in(address: str, networks: Iterable[Network]) -> bool:
+    if not address:
+        return True
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return any((mapped or found) in network for network in networks)
+
+
+def parse_networks(option: str, words: Iterable[str]) -> tuple[Network, ...]:
+    """Read addresses and networks, such as `192.0.2.0/24`, that an option was given.
 
     Raises:
         SettingsError: one is none.
@@ -71,5 +81,5 @@ def parse_networks(words: Iterable[str]) -> tuple[Network, ...]:
         try:
             found.append(ipaddress.ip_network(word))
         except ValueError as error:
-            raise SettingsError("--allow", word, str(error)) from None
+            raise SettingsError(option, word, str(error)) from None
     return tuple(found)

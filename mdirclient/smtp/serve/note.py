@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mdirclient.smtp.engine import Connection, Path, Reply
+from mdirclient.smtp.engine import Connection, Forwarded, Path, Reply
 from mdirclient.smtp.state import ABANDONED, DEFERRED, REFUSED, Record
 from mdirclient.smtp.trace import protocol_name
 
@@ -20,6 +20,9 @@ class Note:
     """A mail on its way, as the record will tell it.
 
     Attributes:
+        address: of the client: this one, or that of the MTA that speaks here (XFORWARD).
+        client_name: its verified name, or None.
+        helo: what it called itself; empty: not known.
         recipients: that were accepted, in their order, with the account that gets it.
         refused: that were not.
         size: bytes that came.
@@ -31,7 +34,9 @@ class Note:
         "_last",
         "address",
         "at",
+        "client_name",
         "engine",
+        "helo",
         "is_overdue",
         "is_utf8",
         "listener",
@@ -46,7 +51,11 @@ class Note:
     ) -> None:
         self.listener = listener
         self.engine = engine
-        self.address = address
+        forwarded = engine.forwarded
+        is_forwarded = forwarded != Forwarded()
+        self.address = (forwarded.address or "") if is_forwarded else address
+        self.client_name = forwarded.name
+        self.helo = (forwarded.helo if is_forwarded else engine.helo) or ""
         self.reverse_path = reverse_path
         self.at = at
         self.recipients: list[tuple[Path, Account]] = []
@@ -88,7 +97,7 @@ class Note:
             at=self.at,
             listener=self.listener.kind,
             client=self.address,
-            helo=self.engine.helo or "",
+            helo=self.helo,
             protocol=self.protocol,
             user=self.engine.user or "",
             reverse_path=self.reverse_path,

@@ -9,19 +9,18 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import attrs
 
-from mdirclient import aio
-from mdirclient.errors import SettingsError, TransportError
+from mdirclient.errors import SettingsError
 from mdirclient.service.listen import Place, allow_many_files, listen_at, name_of
 from mdirclient.service.log import Log, make_log
 from mdirclient.service.notify import notify, take_sockets
 from mdirclient.smtp.accounts import Places
-from mdirclient.smtp.deliver import Host
+from mdirclient.smtp.daemon import connected, host_of, on_signal, unless_ended
 from mdirclient.smtp.engine import Profile
 from mdirclient.smtp.following import Following
 from mdirclient.smtp.serve import answers
@@ -31,13 +30,10 @@ from mdirclient.smtp.serve.server import Listener, Server
 from mdirclient.smtp.state import State
 
 if TYPE_CHECKING:
-    from mdirclient.interfaces import AsyncMdird
     from mdirclient.settings import Settings
 
 #: Kind of a listener → its port where none is said (RFC 5321, 6409, 8314; RFC 2033 wants none).
 KINDS: Final = {"smtp": 25, "submission": 587, "submissions": 465, "lmtp": 24}
-#: Seconds between two tries to reach the mdird when the server starts.
-_PAUSE: Final = 2.0
 #: Seconds in which the accounts are waited for before anybody is let in.
 _PATIENCE: Final = 5.0
 #: Open files that are no connections: databases, the mdird, contents on their way. When there are
@@ -50,7 +46,7 @@ _EXHAUSTED: Final = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 
 @attrs.frozen
 class Options:
-    """What `mdir-smtp serve` was told; see its help."""
+    """What `mdir-smtp serve` or `lmtp` was told; see their help."""
 
     listen: str | None
     has_tls: bool
@@ -92,18 +88,15 @@ async def _serve(
     log: Log,
 ) -> None:
     loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    ended = loop.create_task(stopped.wait())
-    mdird = await _first(_connected(settings, log), ended)
+    ended = on_signal()
+    mdird = await unless_ended(connected(settings, log), ended)
     if mdird is None:
         return
     reserve = Reserve([one for _, one in sockets], log)
     loop.set_exception_handler(reserve.on_exception)
     async with mdird, contextlib.aclosing(reserve):
         places = Places.from_settings(settings)
-        host = _host(settings)
+        host = host_of(settings)
         following = Following(mdird, places, log)
         server = Server(mdird, following, state, places=places, host=host, limits=limits, log=log)
         followed = loop.create_task(following.run())
@@ -126,40 +119,6 @@ async def _serve(
         if followed.done():
             followed.result()
         followed.cancel()
-
-
-async def _first(
-    work: Coroutine[object, object, AsyncMdird], ended: asyncio.Task[bool]
-) -> AsyncMdird | None:
-    """The mdird; None if the process is to end before there is one."""
-    task = asyncio.create_task(work)
-    tasks: list[asyncio.Task[Any]] = [task, ended]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        return task.result()
-    task.cancel()
-    return None
-
-
-async def _connected(settings: Settings, log: Log) -> AsyncMdird:
-    """The mdird, as soon as it is there. Until then nobody is let in: senders try again."""
-    said = ""
-    while True:
-        try:
-            return await aio.connect(create=False, settings=settings)
-        except TransportError as error:
-            if str(error) != said:
-                log("waiting", reason=error)
-            said = str(error)
-        await asyncio.sleep(_PAUSE)
-
-
-def _host(settings: Settings) -> Host:
-    authserv_ids = (settings.find("MDIR_SMTP_AUTHSERV") or "").replace(",", " ").split()
-    name = settings.find("MDIR_SMTP_HOSTNAME") or os.uname().nodename
-    if not (name.isascii() and name.isprintable()) or " " in name:
-        raise SettingsError("MDIR_SMTP_HOSTNAME", name, "expected a host name in ASCII")
-    return Host(name, tuple(authserv_ids), "")
 
 
 def listener_of(kind: str, hostname: str, tls: Certificates | None, limits: Limits) -> Listener:

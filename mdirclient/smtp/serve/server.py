@@ -202,7 +202,8 @@ class Server:
         trace_of_all = {
             "envelope_from": str(transaction.reverse_path),
             "client_address": note.address or None,
-            "helo": note.engine.helo,
+            "client_name": note.client_name,
+            "helo": note.helo or None,
         }
         return Mail(intake, recipients, trace_of_all, each_alone, note, done)
 
@@ -264,10 +265,11 @@ class Server:
             self._is_recording = False
 
     def _received(self, note: Note, recipient: str, date: str) -> str:
-        helo = note.engine.helo or "unknown"
+        helo = note.helo or "unknown"
         literal = f"IPv6:{note.address}" if ":" in note.address else note.address
+        named = f"{note.client_name} [{literal}]" if note.client_name else f"[{literal}]"
         return received(
-            client=f"{helo} ([{literal}])" if note.address else helo,
+            client=f"{helo} ({named})" if note.address else helo,
             host=self._host.name,
             protocol=note.protocol,
             recipient=recipient,

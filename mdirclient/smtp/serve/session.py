@@ -109,6 +109,8 @@ class Session(asyncio.BufferedProtocol):
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) else ""
         transport.set_write_buffer_limits(_WRITE_LIMIT)
+        is_lmtp = self._listener.profile.is_lmtp
+        self.engine.is_trusted = is_lmtp and self._server.limits.is_trusted(self.address)
         self._wait()
         refusal = self._server.admit(self)
         if refusal:

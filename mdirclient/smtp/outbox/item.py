@@ -1,0 +1,203 @@
+"""A mail in the outbox, as the entries of its folder say it. Pure: the clock is an argument.
+
+State is in the header of the anchor, where its user sees it (docs: formats/outbox)::
+
+    status        absent or `queued`, `sending`, `deferred`, `held`, `failed`
+    queued        when it was first seen
+    attempts      how often it was tried
+    next-attempt  not before
+    reason        what was said last
+    sending       the sender that has it, and the number of the job
+    send-after    not before; the user's own
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import attrs
+
+from mdirclient.errors import PartURLError
+from mdirclient.header import Header
+from mdirclient.smtp.followed import Live
+from mdirclient.url import PartURL
+
+QUEUED, SENDING, DEFERRED, HELD, FAILED = "queued", "sending", "deferred", "held", "failed"
+#: What a mail that was sent has for its rules.
+SENT: Final = "sent"
+#: Fields of the state, in the order in which they are written.
+STATE: Final = ("status", "queued", "attempts", "next-attempt", "reason", "sending")
+_MAX_REASON: Final = 500
+_FILE: Final = "@file.invalid"
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+@attrs.frozen
+class Retries:
+    """When a mail is tried again.
+
+    Attributes:
+        first: seconds after the first failure; twice as long after each further one.
+        most: seconds between two tries, at most.
+        give_up: seconds after which it has failed (RFC 5321 §4.5.4.1: 4 to 5 days at least).
+    """
+
+    first: float = 300.0
+    most: float = 4 * 3600.0
+    give_up: float = 5 * 86_400.0
+
+    def after(self, attempts: int) -> float:
+        """Seconds to wait after so many attempts."""
+        return min(self.most, self.first * 2.0 ** min(attempts - 1, 60))
+
+
+@attrs.frozen
+class Item:
+    """One mail, or what is there of it.
+
+    Attributes:
+        address: name of the folder: whose mail it is.
+        anchor: url of part 1, or of part 0.
+        entries: all that refer to the anchor, the anchor first if it is there.
+    """
+
+    address: str
+    anchor: str
+    entries: tuple[Live, ...]
+
+    @property
+    def head(self) -> Live | None:
+        """The anchor, or None while it is not there."""
+        first = self.entries[0]
+        return first if first.header.get("url") == self.anchor else None
+
+    @property
+    def header(self) -> Header:
+        """That of the anchor; that of any part while it is not there."""
+        return self.entries[0].header
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all parts are there."""
+        given = self.header.get("parts") or "1"
+        is_whole = self.anchor.endswith("/0") or not _NUMBER.fullmatch(given)
+        return self.head is not None and (is_whole or len(self.entries) >= int(given))
+
+    @property
+    def is_composed(self) -> bool:
+        """Whether a mail is made of the parts; else it is there as it is."""
+        try:
+            return PartURL.parse(self.anchor).message_id.endswith(_FILE)
+        except PartURLError:
+            return False
+
+    @property
+    def status(self) -> str:
+        """What becomes of it."""
+        return self.header.get("status") or QUEUED
+
+    @property
+    def attempts(self) -> int:
+        """How often it was tried."""
+        given = self.header.get("attempts") or ""
+        return int(given) if _NUMBER.fullmatch(given) else 0
+
+    @property
+    def job(self) -> tuple[str, str]:
+        """Which sender has it, and the number of its job; empty if none has."""
+        sender, _, job = (self.header.get("sending") or "").partition(" ")
+        return sender, job
+
+    def queued(self, now: datetime) -> datetime:
+        """When it was first seen."""
+        return read_time(self.header.get("queued")) or now
+
+    def due(self, now: datetime) -> datetime | None:
+        """When it may be tried; None: never, as it is."""
+        if not self.is_complete or self.status in (HELD, FAILED, SENDING):
+            return None
+        times = [read_time(self.header.get(name)) for name in ("next-attempt", "send-after")]
+        return max([now, *(one for one in times if one)])
+
+
+def items_of(address: str, entries: Iterable[Live]) -> dict[str, Item]:
+    """The mails of a folder, by anchor."""
+    found: dict[str, list[Live]] = {}
+    for live in entries:
+        if anchor := anchor_of(live.header):
+            found.setdefault(anchor, []).append(live)
+    return {anchor: make_item(address, anchor, lives) for anchor, lives in found.items()}
+
+
+def make_item(address: str, anchor: str, entries: Iterable[Live]) -> Item:
+    """A mail of its entries."""
+    ordered = sorted(entries, key=lambda live: _place(live.header, anchor))
+    return Item(address, anchor, tuple(ordered))
+
+
+def anchor_of(header: Header) -> str | None:
+    """The anchor that an entry refers to; None: it is no part of a mail."""
+    try:
+        return str(PartURL.parse(header.get("anchor") or header.get("url") or ""))
+    except PartURLError:
+        return None
+
+
+def _place(header: Header, anchor: str) -> tuple[bool, int]:
+    given = header.get("part") or ""
+    return header.get("url") != anchor, int(given) if _NUMBER.fullmatch(given) else 1 << 30
+
+
+# -- state
+
+
+def with_state(header: Header, state: Mapping[str, str | None]) -> Header:
+    """A header with other fields of the state; those that are not named stay."""
+    for name in STATE:
+        if name in state:
+            value = state[name]
+            header = header.replace(name, *([] if value is None else [value]))
+    return header
+
+
+def without_state(header: Header) -> Header:
+    """A header without state, as it is filed when the mail was sent."""
+    for name in (*STATE, "send-after"):
+        header = header.replace(name)
+    return header
+
+
+def shown_reason(text: str) -> str:
+    """A reason as a field holds it: one line of some length."""
+    shown = "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
+    return shown[:_MAX_REASON]
+
+
+def write_time(moment: datetime) -> str:
+    """A time as a field: `2026-11-27T06:00:00Z`. Source: RFC 3339."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_time(text: str | None) -> datetime | None:
+    """A time of a field, in the form of RFC 3339 or RFC 5322; None: it is none."""
+    if not text:
+        return None
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            found = read(text.strip())
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, TypeError, OverflowError, IndexError):
+            continue
+    return None
+
+
+def later(moment: datetime, seconds: float) -> datetime:
+    """A time so many seconds after another, or the last one that there is."""
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
