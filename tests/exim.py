@@ -28,6 +28,7 @@ acl_smtp_rcpt = rcpt
 
 begin acl
 rcpt:
+  require verify = {verify}
   accept domains = ours.test : {sender_domain}
 
 begin routers
@@ -71,13 +72,14 @@ class Exim(Mta):
 
 
 @contextmanager
-def exim(path: Path, *, routers: str, transports: str) -> Iterator[Exim]:
+def exim(path: Path, *, routers: str, transports: str, verify: str = "recipient") -> Iterator[Exim]:
     """Start one; skips where there is none, or where we may not.
 
     Args:
         path: Where it keeps everything.
         routers: Those before its own, of the domain `ours.test`.
         transports: Their transports. There is a user `mdir`.
+        verify: Of the ACL, how recipients are verified.
     """
     if not (PEERS / "exim").is_dir():
         pytest.skip("needs Exim, from .ci/peers")
@@ -94,6 +96,7 @@ def exim(path: Path, *, routers: str, transports: str) -> Iterator[Exim]:
             sender_domain=SENDER.partition("@")[2],
             routers=routers,
             transports=transports,
+            verify=verify,
         )
     )
     config.chmod(0o644)

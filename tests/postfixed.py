@@ -32,6 +32,7 @@ error unix - - n - - error
 retry unix - - n - - error
 local unix - n n - - local
 virtual unix - n n - - virtual
+verify unix - - n - 1 verify
 lmtp unix - - n - - lmtp
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache

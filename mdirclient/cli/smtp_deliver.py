@@ -28,7 +28,7 @@ HOSTNAME: Final = "MDIR_SMTP_HOSTNAME"
 #: Seconds. OpenSMTPD gives up after 300 s, Postfix after 1,000 s, and both bounce then.
 DEADLINE: Final = 240.0
 #: Seconds after the deadline in which the process ends, whatever it is busy with.
-_GRACE: Final = 10.0
+_GRACE: Final = 5.0
 #: Bytes of memory that a delivery may have of its own: some times what the largest mail takes,
 #: since none is in memory as a whole.
 _MEMORY: Final = 768 << 20
@@ -37,7 +37,7 @@ _CHUNK: Final = 1 << 16
 _OPTIONS: Final = frozenset(
     ["--recipient", "--sender", "--client-address", "--client-name", "--helo", "--socket"]
 )
-_WITHOUT_MEANING: Final = frozenset(["--config", "--deadline"])  # to a hand-over
+_OTHERS: Final = frozenset(["--config", "--deadline"])
 _AGAIN: Final = "from mdirclient.cli.smtp import script; script()"
 #: The signal that ended this delivery.
 _SIGNALS: Final[list[int]] = []
@@ -48,7 +48,7 @@ def deliver_and_exit(words: Sequence[str]) -> NoReturn:
     try:
         # Exim bounces a mail whose program a signal ended.
         _on_signals(_terminate)
-        _signal.setitimer(_signal.ITIMER_REAL, DEADLINE)
+        _set_deadline(DEADLINE)
         status = hand_over_at_once(words)
         if status is None and sys.flags.no_site:
             # What is installed is not known to this process, which was started for a hand-over.
@@ -77,6 +77,8 @@ def hand_over_at_once(words: Sequence[str]) -> int | None:
     path = (given["--socket"] or [os.environ.get(SOCKET, "")])[-1]
     if not path:
         return None
+    if given["--deadline"]:
+        _set_deadline(float(given["--deadline"][-1]))
     from mdirclient.smtp.envelope import read_envelope
 
     client = {
@@ -101,13 +103,13 @@ def hand_over(envelope: Envelope, path: str, host: str | None) -> int | None:
 
     if not is_plain(envelope):
         return None
-    unknown = hand_over(_standard_input(), envelope, path, host=host or os.uname().nodename)
+    unknown = hand_over(_standard_input(envelope), envelope, path, host=host or os.uname().nodename)
     return None if unknown is None else _status(unknown, len(envelope.recipients))
 
 
 def _read(words: Sequence[str]) -> dict[str, list[str]] | None:
     """The options, if all are written out; None: it takes a parser to understand them."""
-    given: dict[str, list[str]] = {name: [] for name in _OPTIONS | _WITHOUT_MEANING}
+    given: dict[str, list[str]] = {name: [] for name in _OPTIONS | _OTHERS}
     rest = iter(words)
     for word in rest:
         name, equals, value = word.partition("=")
@@ -211,7 +213,7 @@ def _deliver(arguments: argparse.Namespace) -> int:
     unknown: tuple[str, ...] = ()
     try:
         with connect(create=False, settings=settings) as mdird:
-            deliver(_standard_input(), mdird, envelope=envelope, places=places, host=host)
+            deliver(_standard_input(envelope), mdird, envelope=envelope, places=places, host=host)
     except UnknownRecipientError as error:
         unknown = error.addresses
     return _status(unknown, len(envelope.recipients))
@@ -222,14 +224,19 @@ def _limit(deadline: float) -> None:
     import faulthandler
     import resource
 
-    if not 0 < deadline <= 86_400:
-        raise ValueError(f"--deadline: expected 0 to 86,400 seconds, not {deadline:g}")
-    _signal.setitimer(_signal.ITIMER_REAL, deadline)
-    # Where no signal is heard, as in one long call of C, this ends the process all the same.
-    faulthandler.dump_traceback_later(deadline + _GRACE, exit=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    _set_deadline(deadline)
+    # Where no signal is heard, as in one long call of C, this ends the process all the same. What
+    # it would say goes where nothing can be written.
+    faulthandler.dump_traceback_later(deadline + _GRACE, exit=True, file=open(os.devnull))  # noqa: SIM115
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     lowest = min((limit for limit in (soft, hard, _MEMORY) if limit >= 0), default=_MEMORY)
     resource.setrlimit(resource.RLIMIT_DATA, (lowest, hard))
+
+
+def _set_deadline(seconds: float) -> None:
+    if not 0 < seconds <= 86_400:
+        raise ValueError(f"--deadline: expected 0 to 86,400 seconds, not {seconds:g}")
+    _signal.setitimer(_signal.ITIMER_REAL, seconds)
 
 
 class _TerminatedError(Exception):
@@ -290,9 +297,10 @@ def _say(status: int, text: str) -> int:
     return status
 
 
-def _standard_input() -> Iterator[bytes]:
-    while chunk := os.read(0, _CHUNK):
-        yield chunk
+def _standard_input(envelope: Envelope) -> Iterator[bytes]:
+    from mdirclient.smtp.envelope import without_separator
+
+    return without_separator(iter(lambda: os.read(0, _CHUNK), b""), envelope)
 
 
 def _date() -> str:

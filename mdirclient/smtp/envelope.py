@@ -11,7 +11,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Final
 
 #: Field → variable of Postfix's local(8).
@@ -25,6 +25,7 @@ _UNKNOWN: Final = frozenset(["", "unknown"])
 #: Characters of a value that are kept; RFC 5321 §4.5.3.1.3 allows 256 for a path.
 MAX_VALUE: Final = 4096
 NULL_SENDER: Final = "<>"
+_SEPARATOR: Final = b"From "
 
 
 class Envelope:
@@ -77,6 +78,30 @@ def read_envelope(
         given or ((found,) if found else ()),
         {field: _known(options.get(field) or environ.get(name)) for field, name in _CLIENT.items()},
     )
+
+
+def without_separator(chunks: Iterable[bytes], envelope: Envelope) -> Iterator[bytes]:
+    """A mail without the line `From sender date` that a mailbox file would have before it.
+
+    Postfix's local(8), procmail, Exim and sendmail put it there; it is of no mail. It tells the
+    sender where nothing else does.
+    """
+    first = b""
+    rest = iter(chunks)
+    for chunk in rest:
+        first += chunk
+        if not _SEPARATOR.startswith(first[: len(_SEPARATOR)]) or b"\n" in first:
+            break
+        if len(first) > MAX_VALUE:
+            break
+    line, end, after = first.partition(b"\n")
+    if end and line.startswith(_SEPARATOR):
+        if envelope.reverse_path is None:
+            envelope.reverse_path = _reverse_path(line.split(b" ")[1].decode("utf-8", "replace"))
+        first = after
+    if first:
+        yield first
+    yield from rest
 
 
 def _recipient(environ: Mapping[str, str]) -> tuple[str, ...]:

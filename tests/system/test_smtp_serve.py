@@ -378,7 +378,7 @@ def test_the_store_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_silent_subscription(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that has another name now, and an account that only the mdird knows: noticed."""
-    monkeypatch.setattr("mdirclient.smtp.following._BEAT", 0.1)
+    monkeypatch.setattr("mdirclient.smtp.followed._BEAT", 0.1)
     with smtp_serving(tmp_path) as world, world.served.embedded() as mdird:
         assert world.server
         following = world.server.policy.following
