@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.mounted import CHECKOUT
 
-_BLOCK = re.compile(r"```\{code-block\} text\n:name: ([\w-]+)\n(.*?)\n```", re.DOTALL)
+_BLOCK = re.compile(r"```\{code-block\} text\n:name: ([\w-]+)\n\n?(.*?)\n```", re.DOTALL)
 _PAGES = sorted((CHECKOUT / "docs" / "howto").glob("mta-*.md"))
 RECIPES = {
     name: text for page in _PAGES for name, text in _BLOCK.findall(page.read_text(encoding="utf-8"))

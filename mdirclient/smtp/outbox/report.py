@@ -72,8 +72,7 @@ def compose_report(failure: Failure, original: bytes, *, host: str, now: datetim
         _part("text/plain; charset=utf-8", _explained(failure).encode(), "quoted-printable"),
         _part("message/delivery-status", _status(failure, host=host, now=now).encode(), "7bit"),
     ]
-    if original:
-        parts.append(_returned(original))
+    parts += _returned(original)
     delimiter = f"\r\n--{boundary}".encode()
     body = b"".join(delimiter + b"\r\n" + part for part in parts)
     return "\r\n".join(head).encode() + b"\r\n" + body + delimiter + b"--\r\n"
@@ -117,16 +116,18 @@ def _status(failure: Failure, *, host: str, now: datetime) -> str:
     return "\r\n".join(lines)
 
 
-def _returned(original: bytes) -> bytes:
-    """The original, or its header if it is large."""
+def _returned(original: bytes) -> list[bytes]:
+    """The original, or its header if it is large; nothing if there is none."""
+    if not original:
+        return []
     if len(original) <= MAX_RETURNED:
         encoding = "7bit" if original.isascii() else "8bit"
-        return _part("message/rfc822", original, encoding)
+        return [_part("message/rfc822", original, encoding)]
     for end in (b"\r\n\r\n", b"\n\n"):
         head, found, _ = original[:MAX_RETURNED].partition(end)
         if found:
-            return _part("text/rfc822-headers", head + end[: len(end) // 2], "8bit")
-    return _part("text/rfc822-headers", original[:MAX_RETURNED], "8bit")
+            return [_part("text/rfc822-headers", head + end[: len(end) // 2], "8bit")]
+    return []
 
 
 def _part(media_type: str, content: bytes, encoding: str) -> bytes:
