@@ -98,8 +98,12 @@ def smtp_serving(
     settings: dict[str, str] | None = None,
     accounts: tuple[str, ...] = ACCOUNTS,
     passwords: bool = False,
+    lmtp_socket: bool = False,
 ) -> Iterator[Smtped]:
-    """Serve accounts on a port for each kind of listener, until the context ends."""
+    """Serve accounts on a port for each kind of listener, until the context ends.
+
+    With `lmtp_socket` also at `lmtp` in the directory.
+    """
     given = {"MDIR_SMTP_HOSTNAME": "mx.test", **(settings or {})}
     with ExitStack() as stack:
         served = stack.enter_context(serving(path / "mdir"))
@@ -112,12 +116,15 @@ def smtp_serving(
         stack.callback(state.close)
         world = Smtped(path, served, state)
         environ = {"MDIRD": served.unix, "MDIR_STORE": f"file://{served.path}/store", **given}
-        stack.enter_context(_running(world, Settings(environ), limits or Limits()))
+        running = _running(world, Settings(environ), limits or Limits(), lmtp_socket=lmtp_socket)
+        stack.enter_context(running)
         yield world
 
 
 @contextmanager
-def _running(world: Smtped, settings: Settings, limits: Limits) -> Iterator[None]:
+def _running(
+    world: Smtped, settings: Settings, limits: Limits, *, lmtp_socket: bool
+) -> Iterator[None]:
     sockets = {kind: listen(Place(host="127.0.0.1"))[0] for kind in KINDS}
     world.ports = {kind: one.getsockname()[1] for kind, one in sockets.items()}
     ready, stop = threading.Event(), threading.Event()
@@ -144,9 +151,13 @@ def _running(world: Smtped, settings: Settings, limits: Limits) -> Iterator[None
                 mdird, following, world.state, places=places, host=host, limits=limits, log=log
             )
             followed = loop.create_task(following.run())
-            await server.start_listening(
-                [(listener_of(kind, host.name, tls, limits), one) for kind, one in sockets.items()]
-            )
+            listening = [
+                (listener_of(kind, host.name, tls, limits), one) for kind, one in sockets.items()
+            ]
+            if lmtp_socket:
+                (one,) = listen(Place(path=f"{world.path}/lmtp"))
+                listening.append((listener_of("lmtp", host.name, tls, limits), one))
+            await server.start_listening(listening)
             await asyncio.to_thread(stop.wait)
             await server.stop()
             followed.cancel()
