@@ -19,5 +19,6 @@ layers=$(lint-imports) || {
     exit 1
 }
 sphinx-build -n -W -q docs .venv/docs
-coverage run -m pytest -q "$@"
+# One worker for each processor; `-n 0` in the arguments runs all in one process.
+pytest -q -n auto --cov --cov-report= "$@"
 coverage report --skip-covered --skip-empty --fail-under 90 | tail -n 30

@@ -4,9 +4,9 @@
 
 Takes some 5 minutes, and needs root, Dovecot (dovecot-lmtpd) and Postfix, whose smtp-source speaks
 to both LMTP servers on their Unix sockets: some sessions, each with mails one after the other. A
-mail of ours counts when it is durable, taken apart and in the mdird; one of Dovecot when it is durable
-in its Maildir (mail_fsync=always). The two take turns, figures are medians. By a program: whole
-processes, and the same called by Postfix's pipe(8), one after the other.
+mail of ours counts when it is durable, taken apart and in the mdird; one of Dovecot when it is
+durable in its Maildir (mail_fsync=always). The two take turns, figures are medians. By a program:
+whole processes, and the same called by Postfix's pipe(8), one after the other.
 """
 
 from __future__ import annotations

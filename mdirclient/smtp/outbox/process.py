@@ -30,6 +30,8 @@ _LOCK, _PLACE, _JOBS = "lock", "place", "jobs"
 _MAX_PLACE: Final = 100
 #: Seconds in which another sender of this directory may end, before something is said of it.
 _PATIENCE: Final = 3.0
+#: Seconds that mails on their way have when the sender stops.
+_DRAIN: Final = 30.0
 #: Seconds after which a file that no mail refers to goes.
 _OLD: Final = 30 * 86_400.0
 
@@ -112,13 +114,13 @@ async def _run(
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         notify(os.environ, "STOPPING=1")
         log("stopping")
-        await outbox.stop()
-        await sendmail.stop()
+        await outbox.stop(_DRAIN)
         for task in work:
             if task.done():
                 task.result()
             task.cancel()
         await asyncio.wait(work)
+        await sendmail.stop()
 
 
 async def _started(sendmail: Sendmail, jobs: str) -> bool:

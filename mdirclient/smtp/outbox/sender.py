@@ -106,11 +106,14 @@ class Outbox:
             group.create_task(self._root.run())
             group.create_task(self._schedule())
 
-    async def stop(self) -> None:
-        """Begin nothing any more, and let end what was begun."""
+    async def stop(self, timeout: float) -> None:
+        """Begin nothing any more, and let end what was begun, for so many seconds.
+
+        What takes longer goes on in the runner, and the next sender hears of it.
+        """
         self._is_stopping = True
         if self._running:
-            await asyncio.wait(list(self._running.values()))
+            await asyncio.wait(list(self._running.values()), timeout=timeout)
         await self.lease.release()
 
     # -- what is there

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,9 @@ _MEANINGS: Final = {
     126: "it cannot be run",
     127: "it is not there",
 }
+#: What msmtp prints when the server refuses a mail, whatever the code; it exits with 69 then.
+_SERVER_SAID = re.compile(r"server message: ([45])\d\d(?:[ -]([45]\.\d{1,3}\.\d{1,3}))?")
+_UNAVAILABLE: Final = 69
 _LINE_LIMIT: Final = 1 << 20
 _RUNNER: Final = "from mdirclient.smtp.outbox.runner import main; main()"
 
@@ -85,6 +89,8 @@ def outcome_of(code: int | None, output: str) -> Outcome:
     if code < 0:
         return Outcome("4.3.0", f"sendmail was ended by signal {-code}{said}")
     status, meaning = PERMANENT.get(code, ("4.3.0", _MEANINGS.get(code, "nobody knows why")))
+    if code == _UNAVAILABLE and (server := _SERVER_SAID.search(output)) and server[1] == "5":
+        status = server[2] or "5.0.0"
     return Outcome(status, f"sendmail exited with {code}, {meaning}{said}")
 
 
@@ -183,12 +189,11 @@ class Sendmail:
             _fs.remove(os.path.join(self._directory, job + suffix))
 
     async def stop(self) -> None:
-        """Let the runner end, after the jobs that it has."""
+        """Let the runner end after the jobs that it has, which nobody waits for here."""
         if self._process and self._process.stdin:
             self._process.stdin.close()
-            await self._process.wait()
         if self._reading:
-            await self._reading
+            self._reading.cancel()
 
     async def _read(self, lines: asyncio.StreamReader) -> None:
         """Hand out what the runner says, until it ends."""
