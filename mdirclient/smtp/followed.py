@@ -51,6 +51,7 @@ class Followed:
         changed: called after changes, and when the entries may not be current any more.
         log: of what happens to the subscription.
         event: under which name.
+        beat: seconds between two questions whether the subscription still says everything.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Followed:
         log: Log,
         *,
         event: str,
+        beat: float | None = None,
     ) -> None:
         #: Identity → entry; the oldest first.
         self.entries: dict[str, Live] = {}
@@ -75,6 +77,7 @@ class Followed:
         self._changed = changed
         self._log = log
         self._event = event
+        self._pause = beat
         self._version = 0
         self._epoch: str | None = None
         self._folder_id: str | None = None
@@ -113,7 +116,7 @@ class Followed:
 
     async def _ask(self) -> None:
         while True:
-            await asyncio.sleep(_BEAT)
+            await asyncio.sleep((self._pause or _BEAT) * random.uniform(0.5, 1))  # noqa: S311
             try:
                 async with asyncio.timeout(_BEAT_TIMEOUT):
                     await self.beat()

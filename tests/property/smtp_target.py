@@ -30,7 +30,8 @@ def smtp_target(data: bytes) -> None:
     """The first byte says which listener and how the rest is cut."""
     first, stream = (data[0] if data else 0), data[1:]
     profile = PROFILES[first % 3]
-    engine = Connection(profile, is_secured=first % 2 == 1)
+    is_trusted = profile.is_lmtp and first % 2 == 0
+    engine = Connection(profile, is_secured=first % 2 == 1, is_trusted=is_trusted)
     step = (first // 6) % 20 + 1
     wanted, received = 0, 0
     for at in range(0, len(stream), step):

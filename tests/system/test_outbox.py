@@ -520,3 +520,18 @@ def test_a_plan_for_many(world: Outboxed) -> None:
     world.until(30, 60)
     assert 30 == len(world.sent())
     assert [] == world.queue("--list", "--json")
+
+
+def test_a_mail_that_cannot_be_filed(tmp_path: Path) -> None:
+    """It was sent, so it is never sent again; it says so, and keeps nobody else waiting."""
+    with outboxed(tmp_path / "w", 'touch "$W/begun"; sleep 1') as world:
+        world.start("--jobs", "1")
+        url = world.compose()
+        eventually((world.path / "begun").exists)
+        with world.connect() as mdird:
+            mdird.remove(PLACES.accounts, Header([("type", "dir"), ("name", JO)]))
+        eventually(lambda: world.status(url) == "sent")
+        assert "cannot be filed" in world.entries()[0]["reason"]
+        world.put_mail(BARE.replace(b"jo@", b"li@") + b"\r\nx", folder=f"{PLACES.outbox}/{LI}")
+        eventually(lambda: len(world.sent()) == 2)
+        assert [JO, LI] == [words[2] for words, _ in world.sent()]

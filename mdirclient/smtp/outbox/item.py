@@ -118,7 +118,7 @@ class Item:
 
     def due(self, now: datetime) -> datetime | None:
         """When it may be tried; None: never, as it is."""
-        if not self.is_complete or self.status in (HELD, FAILED, SENDING):
+        if not self.is_complete or self.status in (HELD, FAILED, SENDING, SENT):
             return None
         times = [read_time(self.header.get(name)) for name in ("next-attempt", "send-after")]
         return max([now, *(one for one in times if one)])

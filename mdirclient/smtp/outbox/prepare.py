@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MAX_SIZE: Final = 50 << 20
 #: Recipients of a mail: of a sendmail more would not fit on its command line.
 MAX_RECIPIENTS: Final = 1_000
+#: Of them, that the headers of the sender's own copy name: a header has 1,000 fields at most.
+_MAX_FILED: Final = 100
 _MAX_HEADER: Final = 1 << 20
 _CHUNK: Final = 1 << 16
 _RECIPIENTS: Final = ("to", "cc", "bcc", "resent-to", "resent-cc", "resent-bcc")
@@ -236,7 +238,10 @@ def _filed(
 ) -> tuple[Header, ...]:
     """Headers of the mail as its sender keeps it."""
     headers = stored.headers(
-        status=SENT, queued=write_time(now), envelope_from=sender, envelope_to=recipients
+        status=SENT,
+        queued=write_time(now),
+        envelope_from=sender,
+        envelope_to=recipients[:_MAX_FILED],
     )
     return tuple(Header([*header, *kept]) for header in headers)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from mdirclient import _fs
-from mdirclient.errors import ConflictReplyError, MdirError
+from mdirclient.errors import ConflictReplyError, MdirError, PermanentReplyError
 from mdirclient.header import Header
 from mdirclient.smtp.accounts import Places
 from mdirclient.smtp.followed import Followed, Live
@@ -41,6 +41,9 @@ FOREIGN: Final = 900.0
 #: Seconds between two looks at such mails, and at what could not be written down.
 _LOOK: Final = 1.0
 _FAILING: Final = 5.0
+#: Seconds between two questions whether the subscription to a folder still says everything: there
+#: is one for each address.
+_BEAT: Final = 60.0
 
 
 @attrs.frozen
@@ -139,8 +142,9 @@ class Outbox:
         for address in {name for name in names if "@" in name} - self._boxes.keys():
             folder = f"{self._places.outbox}/{address}"
             followed = Followed(
-                self._mdird, folder, None, self._woken.set, self._log, event="outbox-stale"
-            )
+                self._mdird, folder, None, self._woken.set, self._log,
+                event="outbox-stale", beat=_BEAT,
+            )  # fmt: skip
             task = self._group.create_task(followed.run())
             self._boxes[address] = _Box(followed, task)
         for address in self._boxes.keys() - names:
@@ -235,9 +239,10 @@ class Outbox:
     async def _attempt(self, item: Item) -> None:
         now = datetime.now(UTC)
         sender, job = item.job
-        is_left = sender == self.lease.place and job in self._sendmail.left
-        if item.status == items.SENDING and is_left:
-            claimed, outcome = item, self._sendmail.left[job]
+        has_ended = sender == self.lease.place and job in self._sendmail.ended
+        if item.status == items.SENDING and has_ended:
+            # It was sent, or not; what is missing is the record.
+            claimed, outcome = item, self._sendmail.ended[job]
         else:
             # What an earlier sender of this place began without an outcome was never told to
             # anybody, or died with the machine.
@@ -289,16 +294,20 @@ class Outbox:
 
     async def _file_sent(self, item: Item, prepared: Prepared) -> None:
         """It leaves the outbox, and the rules of its user file it."""
-        account = f"{self._places.accounts}/{self._account(item)}"
-        await self._surely(lambda: self._batch_sent(item, prepared, account))
+        try:
+            await self._surely(lambda: self._move_sent(item, prepared))
+        except PermanentReplyError as error:
+            # It stays where it is, but is never sent again.
+            reason = items.shown_reason(f"sent, but it cannot be filed: {error}")
+            await self._write_state(item, {"status": items.SENT, "reason": reason})
         self._tell(item, "sent", prepared.recipients)
 
-    async def _batch_sent(self, item: Item, prepared: Prepared, account: str) -> None:
+    async def _move_sent(self, item: Item, prepared: Prepared) -> None:
         async with self._mdird.batch() as batch:
             for live in item.entries:
                 await batch.remove(self._folder(item), Header([("url", live.header["url"])]))
             for header in prepared.filed:
-                await batch.classify(account, header)
+                await batch.classify(self._account(item), header)
 
     async def _defer(self, item: Item, outcome: Outcome, recipients: tuple[str, ...]) -> None:
         """It is tried again later, unless that was tried for too long."""
@@ -315,7 +324,7 @@ class Outbox:
             "reason": items.shown_reason(outcome.reason),
             "sending": None,
         }
-        await self._surely(lambda: self._set(item, state))
+        await self._write_state(item, state)
         self._tell(item, "deferred", recipients, outcome)
 
     async def _fail(self, item: Item, outcome: Outcome, recipients: tuple[str, ...]) -> None:
@@ -324,7 +333,11 @@ class Outbox:
         reason = items.shown_reason(outcome.reason)
         headers = await asyncio.to_thread(self._report, item, outcome, recipients, now)
         state = {"status": items.FAILED, "next-attempt": None, "reason": reason, "sending": None}
-        await self._surely(lambda: self._set(item, state, headers))
+        try:
+            await self._surely(lambda: self._set(item, state, headers))
+        except PermanentReplyError as error:
+            self._log("report-failed", anchor=item.anchor, reason=error)
+            await self._write_state(item, state)
         self._tell(item, "failed", recipients, outcome)
 
     def _report(
@@ -344,6 +357,12 @@ class Outbox:
         stored = self._mdird.store.add(compose_report(failure, original, host=self._host, now=now))
         return stored.headers(type="delivery-status", envelope_from="<>", envelope_to=item.address)
 
+    async def _write_state(self, item: Item, state: dict[str, str | None]) -> None:
+        try:
+            await self._surely(lambda: self._set(item, state))
+        except PermanentReplyError as error:  # its folder is gone
+            self._log("outbox-failed", anchor=item.anchor, reason=error)
+
     async def _set(
         self, item: Item, state: dict[str, str | None], headers: tuple[Header, ...] = ()
     ) -> None:
@@ -358,21 +377,28 @@ class Outbox:
                 changed = items.with_state(head.header, state)
                 await batch.set(self._folder(item), changed, base=head.version)
             for header in headers:
-                await batch.classify(f"{self._places.accounts}/{self._account(item)}", header)
+                await batch.classify(self._account(item), header)
 
     async def _surely(self, write: Callable[[], Coroutine[object, object, None]]) -> None:
-        """Write something down that has happened: again and again, until it is."""
+        """Write something down that has happened: again and again, until it is.
+
+        Raises:
+            PermanentReplyError: it never will be.
+        """
         said = ""
         while True:
             try:
                 await write()
+            except ConflictReplyError:
+                # What its user changed is on its way to us.
+                await asyncio.sleep(_LOOK / 5)
+            except PermanentReplyError:
+                raise
             except (MdirError, OSError) as error:
                 if str(error) != said:
                     self._log("outbox-waits", reason=error)
                 said = str(error)
-                # A conflict: what its user changed is on its way to us.
-                is_conflict = isinstance(error, ConflictReplyError)
-                await asyncio.sleep(_LOOK / 5 if is_conflict else _LOOK)
+                await asyncio.sleep(_LOOK)
             else:
                 return
 
@@ -393,8 +419,8 @@ class Outbox:
         return f"{self._places.outbox}/{item.address}"
 
     def _account(self, item: Item) -> str:
-        """Name of the account's folder: the outbox has one of the same name."""
-        return item.address
+        """The account's folder: it has the same name."""
+        return f"{self._places.accounts}/{item.address}"
 
 
 class _Box:

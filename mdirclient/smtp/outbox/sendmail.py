@@ -126,8 +126,8 @@ class Sendmail:
         self._waiting: dict[str, asyncio.Future[Outcome]] = {}
         self._reading: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
-        #: Job → outcome, of those that an earlier sender did not hear of.
-        self.left: dict[str, Outcome] = {}
+        #: Job → outcome, of those that ended and are not forgotten, an earlier sender's included.
+        self.ended: dict[str, Outcome] = {}
 
     async def start(self) -> None:
         """Start the runner, and learn what an earlier one left.
@@ -145,10 +145,8 @@ class Sendmail:
         if await self._process.stdout.readline() != b"null\n":
             raise StoreError(f"{self._directory}: the process that runs sendmail does not start")
         self._reading = asyncio.create_task(self._read(self._process.stdout))
-        self.left = {
-            job: outcome_of(found.get("code"), str(found.get("output") or ""))
-            for job, found in (await asyncio.to_thread(_left, self._directory)).items()
-        }
+        for job, found in (await asyncio.to_thread(_left, self._directory)).items():
+            self.ended[job] = outcome_of(found.get("code"), str(found.get("output") or ""))
 
     def path(self, job: str) -> str:
         """Where the mail of a job is to be."""
@@ -176,6 +174,7 @@ class Sendmail:
             self._process.stdin.write(line.encode() + b"\n")
             await self._process.stdin.drain()
             outcome: Outcome = await waiting
+            self.ended[job] = outcome
             return outcome
         except ConnectionError:
             return _GONE
@@ -184,7 +183,7 @@ class Sendmail:
 
     def forget(self, job: str) -> None:
         """The outcome of a job is kept elsewhere now."""
-        self.left.pop(job, None)
+        self.ended.pop(job, None)
         for suffix in (DONE, MAIL):
             _fs.remove(os.path.join(self._directory, job + suffix))
 
