@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from mdirclient.interfaces import Mstore
+    from mdirclient.mdird.pulse import Pulse
     from mdirclient.mdird.subscription import EmbeddedSubscription
 
 DATABASE: Final = "mdird.sqlite3"
@@ -74,6 +75,7 @@ class EmbeddedMdird(Changes):
         self._timeout = timeout
         self._reserve = reserve
         self._lock = threading.RLock()
+        self._pulse: Pulse | None = None
         self._clock = clock
         self._waits = True
         if _fs.is_network_filesystem(self.path):
@@ -130,8 +132,23 @@ class EmbeddedMdird(Changes):
 
         number = self._reading(lambda: self._tables.folder(folder))
         return EmbeddedSubscription(
-            self.open_connection(), folder, number, version, epoch=epoch, timeout=timeout
+            self.open_connection(),
+            self._found_pulse(),
+            folder,
+            number,
+            version,
+            epoch=epoch,
+            timeout=timeout,
         )
+
+    def _found_pulse(self) -> Pulse:
+        """The one of all subscriptions, made for the first."""
+        from mdirclient.mdird.pulse import Pulse
+
+        with self._lock:
+            if self._pulse is None:
+                self._pulse = Pulse(self.open_connection)
+            return self._pulse
 
     def run_groups(
         self, groups: Sequence[Group], *, may_wait: bool = True
@@ -183,6 +200,8 @@ class EmbeddedMdird(Changes):
 
     def close(self) -> None:
         """Close the database."""
+        if self._pulse:
+            self._pulse.close()
         with self._lock:
             self._connection.close()
 

@@ -1,4 +1,4 @@
-"""A subscription to a folder of the embedded mdird. Reads only, by polling."""
+"""A subscription to a folder of the embedded mdird. Reads only."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ from typing import Final
 
 from mdirclient.header import Header
 from mdirclient.mdird.cursor import Cursor, OvertakenError
+from mdirclient.mdird.pulse import Pulse
 from mdirclient.mdird.replies import replies
 from mdirclient.mdird.tables import Tables
 from mdirclient.patch import End, Now, Patch
 
-#: Seconds between two looks at the database's change counter (a read of shared memory).
-POLL: Final = 0.025
 GONE: Final = (404, "the folder is gone")
 OVERTAKEN: Final = (205, "the history that was to come is gone; subscribe again")
 
 
 class EmbeddedSubscription:
-    """See `Subscription`. Owns its connection: the change counter of a connection does not
-    count that connection's own writes.
-    """
+    """See `Subscription`. Owns its connection."""
 
     def __init__(
         self,
         connection: sqlite3.Connection,
+        pulse: Pulse,
         folder: str,
         number: int,
         version: int,
@@ -36,6 +34,7 @@ class EmbeddedSubscription:
         timeout: float | None,
     ) -> None:
         self._connection = connection
+        self._pulse = pulse
         self._tables = Tables(connection)
         self._folder = folder
         self._number = number
@@ -75,13 +74,14 @@ class EmbeddedSubscription:
             self._closed.set()
             if not self._is_iterating:
                 self._connection.close()
+        self._pulse.wake()
 
     def _follow(self) -> Iterator[Patch | Now | End]:
         cursor = self._cursor
         deadline: float | None = None
         is_first = True
         while not self._closed.is_set():
-            seen = self._change_counter()
+            seen = self._pulse.now()
             if not self._tables.has_name(self._number):
                 yield End(self._folder, *GONE)
                 return
@@ -110,14 +110,6 @@ class EmbeddedSubscription:
                 )
 
     def _wait(self, seen: int, deadline: float | None) -> bool:
-        """Wait for a commit of any other connection; False when closed or out of time."""
-        while not self._closed.is_set():
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-            if self._change_counter() != seen:
-                return True
-            self._closed.wait(POLL)
-        return False
-
-    def _change_counter(self) -> int:
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        """Wait for a commit; False when closed or out of time."""
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        return self._pulse.wait(seen, self._closed.is_set, timeout)

@@ -529,6 +529,7 @@ def test_a_mail_that_cannot_be_filed(tmp_path: Path) -> None:
         url = world.compose()
         eventually((world.path / "begun").exists)
         with world.connect() as mdird:
+            mdird.remove(ACCOUNT, Header([("type", "rights")]))
             mdird.remove(PLACES.accounts, Header([("type", "dir"), ("name", JO)]))
         eventually(lambda: world.status(url) == "sent")
         assert "cannot be filed" in world.entries()[0]["reason"]
