@@ -60,7 +60,13 @@ class Sendmail(Mta):
 
 @contextmanager
 def sendmail(
-    path: Path, *, mailers: str = "", rules: str = "", settings: str = "", aliases: str = ""
+    path: Path,
+    *,
+    mailers: str = "",
+    rules: str = "",
+    settings: str = "",
+    aliases: str = "",
+    accounts: str = "",
 ) -> Iterator[Sendmail]:
     """Start one; skips where there is none, or where we may not.
 
@@ -70,6 +76,7 @@ def sendmail(
         rules: Of ruleset 0, such as `R$+ < @ ours.test . >`, a tab, `$#mdir $: $1@ours.test`.
         settings: Further lines of its mc file.
         aliases: Lines of its table of aliases. The prog mailer runs as `mdir`.
+        accounts: The text of /etc/mail/mdir-accounts.
     """
     if not _ROOT.is_dir() or not _M4:
         pytest.skip("needs sendmail, from .ci/peers")
@@ -101,6 +108,7 @@ def sendmail(
     (path / "etc" / "sendmail.cf").write_text(_expanded(config))
     (path / "etc" / "service.switch").write_text("hosts files\naliases files\npasswd files\n")
     (path / "etc" / "aliases").write_text(f"postmaster: root\n{aliases}\n")
+    (path / "etc" / "mdir-accounts").write_text(accounts)
     (path / "log").touch()
     server.run(_SENDMAIL, "-bi")
     words = [_SENDMAIL, "-bD", "-X", str(path / "log")]

@@ -120,13 +120,14 @@ def sendmail_mailer(path: Path, world: Faulty) -> AbstractContextManager[Mta]:
         path / "mta",
         mailers=recipe("sendmail-mailer", _places(world)),
         rules=recipe("sendmail-rules", {_DOMAIN: "ours.test"}),
-        settings="FEATURE(`promiscuous_relay')",
+        settings="FEATURE(`promiscuous_relay')\n" + recipe("sendmail-table", {}),
+        accounts=_TABLE,
     )
 
 
 #: Which refuse an unknown recipient while the sender waits.
-REFUSING = (postfix_pipe, exim_pipe, opensmtpd_mda)
-ALL = (postfix_mailbox, postfix_alias, postfix_procmail, sendmail_mailer, *REFUSING)
+REFUSING = (postfix_pipe, exim_pipe, opensmtpd_mda, sendmail_mailer)
+ALL = (postfix_mailbox, postfix_alias, postfix_procmail, *REFUSING)
 
 
 def send(mta: Mta, recipient: str, number: int = 1) -> None:
