@@ -116,7 +116,7 @@ def normal_address(address: str, *, is_rest: bool = False) -> str:
         FolderPathError: not `local@domain`, or a folder cannot have this name.
     """
     local, domain = _halves(address)
-    if not (domain and (local or is_rest)) or " " in address:
+    if not (domain and (local or (is_rest and "@" in address))) or " " in address:
         raise FolderPathError(address, "an account is named local@domain")
     return check_name(f"{local}@{domain}".lower())
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TIMEOUT: Final = 200.0
 _REPLY: Final = 4096
 _MAX_REPLIES: Final = 1 << 16
+_MAX_FORWARDED: Final = 255
 #: What an address has that needs no quotes (RFC 5321 §4.1.2), besides letters and digits.
 _PLAIN: Final = frozenset("@.!#$%&'*+/=?^_`{|}~-")
 #: Replies that say that there is certainly no such account.
@@ -108,8 +109,9 @@ class _Client:
         commands = [*([forward] if forward else []), _mail(envelope), *map(_recipient, preferred)]
         # Together: each reply that is waited for is a tenth of the time that all of it takes.
         self.socket.sendall("".join(f"{command}\r\n" for command in commands).encode())
-        for command in commands[: -len(preferred)]:
-            self.expect("250", command.partition(" ")[0])
+        if forward:
+            self._reply()  # what it says of the client's client does not keep the mail out
+        self.expect("250", "MAIL")
         replies = [self._reply()[-1] for _ in preferred]
         accepted, unknown = [], []
         for spellings, reply in zip(envelope.recipients, replies, strict=True):
@@ -173,7 +175,7 @@ def _forward(envelope: Envelope) -> str | None:
         ("NAME", envelope.client_name),
         ("HELO", envelope.helo),
     )
-    words = [f"{name}={_xtext(value)}" for name, value in known if value]
+    words = [f"{name}={_xtext(value[:_MAX_FORWARDED])}" for name, value in known if value]
     return f"XFORWARD {' '.join(words)}" if words else None
 
 

@@ -12,6 +12,11 @@ from tests.system.commands import World
 ACCOUNT = "SMTP/Accounts/jo@machin.com"
 
 
+def _of_mail(data: bytes) -> bytes:
+    """Without the line of a mailbox file before it, which is of no mail."""
+    return data.partition(b"\n")[2] if data.startswith(b"From ") else data
+
+
 def test_real_mails_deliver_sync_and_rebuild(served: World, corpus: list[Path]) -> None:
     """All of them, by the commands, byte for byte."""
 
@@ -22,7 +27,7 @@ def test_real_mails_deliver_sync_and_rebuild(served: World, corpus: list[Path]) 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(deliver, corpus))
     served.right("mdir", "sync", ACCOUNT, "inbox")
-    expected = {hashlib.sha256(mail.read_bytes()).hexdigest() for mail in corpus}
+    expected = {hashlib.sha256(_of_mail(mail.read_bytes())).hexdigest() for mail in corpus}
     found = set()
     with connect(served.environ["MDIRD"]) as mdird, Folder(served.path / "inbox") as folder:
         entries = list(folder)

@@ -57,6 +57,7 @@ def test_what_arrives(server: Smtped, program: str) -> None:
     names = ("envelope-to", "envelope-from", "client-address", "client-name", "helo")
     assert expected == tuple(header[name] for name in names)
     assert data in server.mails()
+    eventually(lambda: bool(server.state.find(header["anchor"])))  # kept after the answer
     record = server.state.find(header["anchor"])[-1]
     assert ("2001:db8::1", "he?lo", "lmtp") == (record.client, record.helo, record.listener)
 
@@ -206,3 +207,23 @@ def test_a_hand_over_imports_nothing() -> None:
     assert "_socket" in loaded
     costly = "typing re enum collections functools socket signal attr attrs argparse contextlib"
     assert set() == loaded & set(costly.split())
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+def test_a_mail_of_many_lines_or_of_none(server: Smtped, end: bytes) -> None:
+    """What would be taken directly is taken: bytes have no lines."""
+    data = mail(f"lines{len(end)}", (b"x" * 70 + end) * 40_000)
+    done = deliver(server, "--recipient", JO, "--sender", "a@b.test", mail=data)
+    assert (0, "") == (done.status, done.errors)
+    assert data in server.mails()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--helo", "+" * 3000], ["--client-address", "nonsense"], ["--client-name", "\x1b" * 500]],
+)
+def test_what_strangers_call_themselves(server: Smtped, words: list[str]) -> None:
+    """It does not keep their mail out."""
+    data = mail("strange." + words[0][2:])
+    done = deliver(server, "--recipient", JO, "--sender", "a@b.test", *words, mail=data)
+    assert (0, "") == (done.status, done.errors)

@@ -268,6 +268,9 @@ class Connection:
 
     def _too_much(self) -> Reply | None:
         assert self._data
+        assert self._transaction
+        if self._transaction.is_exact:
+            return None  # it would be taken directly, and nobody else could take it
         if self._data.size > self._profile.max_size:
             return replies.TOO_LARGE
         return replies.LONG_DATA_LINE if self._data.is_long else None

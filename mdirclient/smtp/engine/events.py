@@ -41,7 +41,8 @@ class Transaction:
         forward_paths: of the recipients that were accepted, in their order.
         is_utf8: whether MAIL said SMTPUTF8.
         size: bytes that the client announced; 0: it did not.
-        is_exact: whether the line end before the last dot is not of the mail (XEXACT).
+        is_exact: whether the line end before the last dot is not of the mail (XEXACT); such a mail
+            has no limits of size and lines.
     """
 
     reverse_path: Path

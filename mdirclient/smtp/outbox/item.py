@@ -22,9 +22,9 @@ from typing import Final
 import attrs
 
 from mdirclient.errors import PartURLError
-from mdirclient.header import Header
+from mdirclient.header import MAX_BYTES, MAX_FIELDS, Header
 from mdirclient.smtp.followed import Live
-from mdirclient.url import PartURL
+from mdirclient.url import PartURL, canonical_url
 
 QUEUED, SENDING, DEFERRED, HELD, FAILED = "queued", "sending", "deferred", "held", "failed"
 #: What a mail that was sent has for its rules.
@@ -32,6 +32,7 @@ SENT: Final = "sent"
 #: Fields of the state, in the order in which they are written.
 STATE: Final = ("status", "queued", "attempts", "next-attempt", "reason", "sending")
 _MAX_REASON: Final = 500
+_ROOM: Final = 8 << 10  # bytes that the state may take
 _FILE: Final = "@file.invalid"
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
@@ -62,18 +63,21 @@ class Item:
     Attributes:
         address: name of the folder: whose mail it is.
         anchor: url of part 1, or of part 0.
-        entries: all that refer to the anchor, the anchor first if it is there.
+        entries: those that refer to the anchor, the anchor first if it is there.
+        count: how many these are; there may be more than in `entries`, if only the anchor was
+            asked for.
     """
 
     address: str
     anchor: str
     entries: tuple[Live, ...]
+    count: int
 
     @property
     def head(self) -> Live | None:
         """The anchor, or None while it is not there."""
         first = self.entries[0]
-        return first if first.header.get("url") == self.anchor else None
+        return first if url_of(first.header) == self.anchor else None
 
     @property
     def header(self) -> Header:
@@ -85,7 +89,15 @@ class Item:
         """Whether all parts are there."""
         given = self.header.get("parts") or "1"
         is_whole = self.anchor.endswith("/0") or not _NUMBER.fullmatch(given)
-        return self.head is not None and (is_whole or len(self.entries) >= int(given))
+        return self.head is not None and (is_whole or self.count >= int(given))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the header of the anchor can take the state."""
+        is_short = sum(len(name) + 6 * len(value) for name, value in self.header) < MAX_BYTES // 2
+        return len(self.header) <= MAX_FIELDS - len(STATE) and (
+            is_short or len(self.header.to_bytes()) <= MAX_BYTES - _ROOM
+        )
 
     @property
     def is_composed(self) -> bool:
@@ -97,8 +109,8 @@ class Item:
 
     @property
     def status(self) -> str:
-        """What becomes of it."""
-        return self.header.get("status") or QUEUED
+        """What becomes of it; what another part says does not count."""
+        return (self.head and self.head.header.get("status")) or QUEUED
 
     @property
     def attempts(self) -> int:
@@ -118,7 +130,7 @@ class Item:
 
     def due(self, now: datetime) -> datetime | None:
         """When it may be tried; None: never, as it is."""
-        if not self.is_complete or self.status in (HELD, FAILED, SENDING, SENT):
+        if not (self.is_complete and self.has_room) or self.status in (HELD, FAILED, SENDING, SENT):
             return None
         times = [read_time(self.header.get(name)) for name in ("next-attempt", "send-after")]
         return max([now, *(one for one in times if one)])
@@ -136,20 +148,29 @@ def items_of(address: str, entries: Iterable[Live]) -> dict[str, Item]:
 def make_item(address: str, anchor: str, entries: Iterable[Live]) -> Item:
     """A mail of its entries."""
     ordered = sorted(entries, key=lambda live: _place(live.header, anchor))
-    return Item(address, anchor, tuple(ordered))
+    return Item(address, anchor, tuple(ordered), len(ordered))
 
 
 def anchor_of(header: Header) -> str | None:
-    """The anchor that an entry refers to; None: it is no part of a mail."""
+    """The anchor that an entry refers to, canonical; None: it is no part of a mail."""
+    return _canonical(header.get("anchor") or header.get("url"))
+
+
+def url_of(header: Header) -> str | None:
+    """The url of an entry, canonical."""
+    return _canonical(header.get("url"))
+
+
+def _canonical(url: str | None) -> str | None:
     try:
-        return str(PartURL.parse(header.get("anchor") or header.get("url") or ""))
+        return canonical_url(url or "")
     except PartURLError:
         return None
 
 
 def _place(header: Header, anchor: str) -> tuple[bool, int]:
     given = header.get("part") or ""
-    return header.get("url") != anchor, int(given) if _NUMBER.fullmatch(given) else 1 << 30
+    return url_of(header) != anchor, int(given) if _NUMBER.fullmatch(given) else 1 << 30
 
 
 # -- state

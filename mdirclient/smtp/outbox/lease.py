@@ -25,6 +25,8 @@ KIND: Final = "lease"
 EXPIRY: Final = 60.0
 _RENEWAL: Final = 15.0
 _LOOK: Final = 1.0
+#: A clock that goes on while the machine sleeps, where there is one.
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Lease:
@@ -66,7 +68,10 @@ class Lease:
     @property
     def is_held(self) -> bool:
         """Whether this sender has it, for some time at least."""
-        return self._version is not None and time.monotonic() < self._renewed + self._expiry * 0.75
+        return (
+            self._version is not None
+            and time.clock_gettime(_CLOCK) < self._renewed + self._expiry * 0.75
+        )
 
     async def run(self) -> None:
         """Get it, renew it, and get it again, until cancelled."""
@@ -108,7 +113,7 @@ class Lease:
 
     async def _try(self) -> None:
         """Renew what is ours, or take what is nobody's."""
-        now = time.monotonic()
+        now = time.clock_gettime(_CLOCK)
         if self._is_released or not self.entries.is_current:
             return
         live = self.entries.entries.get(URL)

@@ -31,11 +31,14 @@ if TYPE_CHECKING:
 MAX_SIZE: Final = 50 << 20
 #: Recipients of a mail: of a sendmail more would not fit on its command line.
 MAX_RECIPIENTS: Final = 1_000
+MAX_PARTS: Final = 1_000
 #: Of them, that the headers of the sender's own copy name: a header has 1,000 fields at most.
 _MAX_FILED: Final = 100
 _MAX_HEADER: Final = 1 << 20
 _CHUNK: Final = 1 << 16
-_RECIPIENTS: Final = ("to", "cc", "bcc", "resent-to", "resent-cc", "resent-bcc")
+_RECIPIENTS: Final = ("to", "cc", "bcc")
+#: Where there are any of these, it goes to nobody else (RFC 5322 §3.6.6).
+_RESENT: Final = ("resent-to", "resent-cc", "resent-bcc")
 _HIDDEN: Final = frozenset(["bcc", "resent-bcc"])
 _AUTHORS: Final = ("from", "sender", "resent-from", "resent-sender")
 _RFC822: Final = "message/rfc822"
@@ -95,6 +98,8 @@ class Preparer:
             UnsendableError: it cannot be sent as it is.
             MdirError, OSError: it cannot be prepared now.
         """
+        if len(item.entries) > MAX_PARTS:
+            raise UnsendableError("5.6.0", f"it has more than {MAX_PARTS:,} parts")
         urls = [self._checked(live.header) for live in item.entries]
         try:
             if not item.is_composed:
@@ -114,7 +119,7 @@ class Preparer:
     ) -> Prepared:
         """Parts that a mail client put there."""
         header = item.header
-        texts = {name: header.get_all(name) for name in (*_AUTHORS, *_RECIPIENTS)}
+        texts = {name: header.get_all(name) for name in (*_AUTHORS, *_RECIPIENTS, *_RESENT)}
         sender, recipients = _envelope(item, texts, book)
         contents, room = [], MAX_SIZE
         for url in urls:
@@ -139,6 +144,8 @@ class Preparer:
             stored = self._store.add(file)
         # Who may read some parts must not get all of them by sending them to themselves.
         parts = {url.part for url in urls}
+        if {attrs.evolve(url, part=0) for url in urls} != {attrs.evolve(urls[0], part=0)}:
+            raise UnsendableError("5.6.0", "its parts are of several mails")
         if 0 not in parts and not parts.issuperset(range(1, len(stored.parts) + 1)):
             raise UnsendableError("5.6.0", "not all parts of this mail are in the outbox")
         return self._original(item, stored, path, book)
@@ -203,16 +210,17 @@ def _envelope(
     authors = {name: _addresses(name, texts.get(name, ())) for name in _AUTHORS}
     if not authors["from"]:
         raise UnsendableError("5.6.0", "it has no field `from`; add the address of its author")
-    given = item.header.get("envelope-from")
-    sender = (authors["sender"] or authors["from"])[0] if given in (None, "<>", "") else given
+    given = _addresses("envelope-from", item.header.get_all("envelope-from")[:1])
+    sender = (given or authors["sender"] or authors["from"])[0]
     for address in dict.fromkeys([sender, *(one for found in authors.values() for one in found)]):
         local, _, domain = address.rpartition("@")
         if not book.is_own(user, _unquoted(local), domain):
             raise UnsendableError("5.7.1", f"{address} is not an address of {user}")
-    recipients = _addresses("envelope-to", item.header.get_all("envelope-to"))
-    if not recipients:
-        found = (_addresses(name, texts.get(name, ())) for name in _RECIPIENTS)
-        recipients = tuple(dict.fromkeys(one for some in found for one in some))
+    recipients = (
+        _addresses("envelope-to", item.header.get_all("envelope-to"))
+        or _all_addresses(_RESENT, texts)
+        or _all_addresses(_RECIPIENTS, texts)
+    )
     if not recipients:
         raise UnsendableError("5.5.4", "it has no recipient: no field `to`, `cc` or `bcc`")
     if len(recipients) > MAX_RECIPIENTS:
@@ -221,7 +229,16 @@ def _envelope(
 
 
 def _addresses(name: str, values: Iterable[str]) -> tuple[str, ...]:
-    found = (mailboxes(name, value) for value in values if value.strip())
+    found = (mailboxes(name, value) for value in values if value.strip() not in ("", "<>"))
+    addresses = tuple(dict.fromkeys(one for some in found for one in some))
+    # They become words of a command line, and lines of somebody's SMTP.
+    if not all(address.isascii() and address.isprintable() for address in addresses):
+        raise UnsendableError("5.1.3", f"field `{name}` has an address that cannot be sent to")
+    return addresses
+
+
+def _all_addresses(names: Iterable[str], texts: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    found = (_addresses(name, texts.get(name, ())) for name in names)
     return tuple(dict.fromkeys(one for some in found for one in some))
 
 

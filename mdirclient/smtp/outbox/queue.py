@@ -39,7 +39,7 @@ def retry(mdird: Mdird, places: Places, url: str) -> Item:
 
     Raises:
         UnknownURLError: it is not in the outbox.
-        ConflictReplyError: it is being sent.
+        ConflictReplyError: it is being sent, or was.
     """
     now = items.write_time(datetime.now(UTC))
     state = {"status": items.QUEUED, "next-attempt": None, "queued": now, "attempts": "0"}
@@ -63,18 +63,24 @@ def described(item: Item, now: datetime) -> dict[str, Any]:
     return {
         "url": item.anchor,
         "address": item.address,
-        "status": item.status if item.is_complete else "incomplete",
+        "status": _status(item),
         "subject": header.get("subject"),
         "recipients": [
             value for name in ("envelope-to", "to", "cc", "bcc") for value in header.get_all(name)
         ],
-        "parts": len(item.entries),
+        "parts": item.count,
         "size": sum(int(size) for live in item.entries if (size := _size(live.header))),
         "queued": header.get("queued"),
         "attempts": item.attempts,
         "next-attempt": items.write_time(due) if due and due > now else None,
         "reason": header.get("reason"),
     }
+
+
+def _status(item: Item) -> str:
+    if not item.is_complete:
+        return "incomplete"
+    return item.status if item.has_room else "too large"
 
 
 def _size(header: Header) -> str | None:
@@ -101,7 +107,7 @@ def _change(mdird: Mdird, places: Places, url: str, state: dict[str, str | None]
         found = [
             item
             for item in list_queue(mdird, places)
-            if wanted in (item.anchor, *(live.header.get("url") for live in item.entries))
+            if wanted in (item.anchor, *(items.url_of(live.header) for live in item.entries))
         ]
         if not found or not found[0].head:
             raise UnknownURLError(places.outbox, url)
@@ -109,6 +115,8 @@ def _change(mdird: Mdird, places: Places, url: str, state: dict[str, str | None]
         assert item.head
         if item.status == items.SENDING:
             raise ConflictReplyError(409, f"{item.anchor} is being sent now")
+        if item.status == items.SENT:
+            raise ConflictReplyError(409, f"{item.anchor} was sent; put it there anew to repeat it")
         try:
             header = items.with_state(item.head.header, state)
             mdird.set(f"{places.outbox}/{item.address}", header, base=item.head.version)

@@ -33,6 +33,10 @@ _MAX_OUTPUT: Final = 4096
 _PATIENCE: Final = 3_700.0
 #: Seconds between two looks whether a program has ended, where the system does not tell.
 _LOOK: Final = 0.05
+#: Seconds that a program has to end when it was killed.
+_LAST: Final = 10.0
+#: How often a record is tried to be written, a second apart.
+_TRIES: Final = 600
 _SAYING: Final = threading.Lock()
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -67,7 +71,15 @@ def _run(directory: str, job: dict[str, Any]) -> None:
     place = os.path.join(directory, job["id"])
     code, output = _call(job["words"], place + MAIL, job["seconds"])
     done = {"id": job["id"], "code": code, "output": output.decode("utf-8", "replace")}
-    _fs.replace(place + DONE, json.dumps(done).encode(), staged=place + STAGED)
+    for left in range(_TRIES, 0, -1):
+        try:
+            _fs.replace(place + DONE, json.dumps(done).encode(), staged=place + STAGED)
+            break
+        except OSError:
+            # The disk is full, or worse: the sender can write it down elsewhere.
+            if left == _TRIES:
+                _say(done)
+            time.sleep(1)
     _say(done)
 
 
@@ -85,9 +97,10 @@ def _call(words: list[str], mail: str, seconds: float) -> tuple[int | None, byte
                 env={"PATH": os.environ.get("PATH") or _PATH, "LANG": "C.UTF-8", **_home()},
                 start_new_session=True,
             )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in a word
         os.close(reading)
-        return 127, f"{words[0]}: {error.strerror}".encode()
+        reason = getattr(error, "strerror", None) or str(error)
+        return 127, f"{words[0]}: {reason}".encode()
     finally:
         os.close(writing)
     try:
@@ -117,9 +130,10 @@ def _wait(
             return process.returncode, output
         left = deadline - time.monotonic()
         if left <= 0:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LAST)
             return None, output
         _until_something(process.pid, [reading] if is_open else [], left)
 
