@@ -77,7 +77,7 @@ class Mta(ABC):
         """Wait until the log has a regular expression that often."""
         deadline = time.monotonic() + timeout
         while len(re.findall(pattern, self.log)) < count:
-            assert time.monotonic() < deadline, f"no {pattern} in the log: {self.log}"
+            assert time.monotonic() < deadline, f"no {pattern} in the log: {self.log[-2000:]}"
             time.sleep(0.05)
 
 
