@@ -85,9 +85,9 @@ SETTINGS: Final = (
     ),
     Setting(
         "MDIR_SMTP_SENDMAIL",
-        "/usr/sbin/sendmail",
+        None,
         "the program that `mdir-smtp outbox` hands mails to, with its own words before those that"
-        " are added; quotes as in a shell, which is never used",
+        " are added; quotes as in a shell, which is never used; default: `/usr/sbin/sendmail`",
     ),
     Setting(
         "MDIR_SMTP_AUTHSERV",

@@ -30,6 +30,8 @@ _LOCK, _PLACE, _JOBS = "lock", "place", "jobs"
 _MAX_PLACE: Final = 100
 #: Seconds in which another sender of this directory may end, before something is said of it.
 _PATIENCE: Final = 3.0
+#: Where it is on every system that has one.
+_SENDMAIL: Final = "/usr/sbin/sendmail"
 #: Seconds that mails on their way have when the sender stops.
 _DRAIN: Final = 30.0
 #: Seconds after which a file that no mail refers to goes.
@@ -59,7 +61,7 @@ def run(settings: Settings, options: Options) -> None:
         StoreError: it cannot be started.
     """
     log = make_log(as_json=options.as_json)
-    words = parse_words(settings.get("MDIR_SMTP_SENDMAIL"))
+    words = parse_words(settings.find("MDIR_SMTP_SENDMAIL") or _SENDMAIL)
     directory = settings.smtp_outbox()
     _fs.make_directories(directory, mode=0o700)
     with _alone(directory, log):
