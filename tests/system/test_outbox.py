@@ -461,7 +461,7 @@ def _check_once(world: Outboxed, mails: int, kills: int) -> None:
 def test_kills(tmp_path: Path) -> None:
     """Each is sent, exactly once."""
     with outboxed(tmp_path / "w", "sleep 0.1") as world:
-        _check_once(world, 12, kill_often(world, 12, 1.0))
+        _check_once(world, 6, kill_often(world, 6, 1.0))
 
 
 @pytest.mark.long
