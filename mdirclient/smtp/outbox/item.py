@@ -185,13 +185,6 @@ def with_state(header: Header, state: Mapping[str, str | None]) -> Header:
     return header
 
 
-def without_state(header: Header) -> Header:
-    """A header without state, as it is filed when the mail was sent."""
-    for name in (*STATE, "send-after"):
-        header = header.replace(name)
-    return header
-
-
 def shown_reason(text: str) -> str:
     """A reason as a field holds it: one line of some length."""
     shown = "".join(char if char.isprintable() else " " for char in " ".join(text.split()))

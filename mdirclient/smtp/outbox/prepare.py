@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 MAX_SIZE: Final = 50 << 20
 #: Recipients of a mail: of a sendmail more would not fit on its command line.
 MAX_RECIPIENTS: Final = 1_000
+#: Parts of a mail.
 MAX_PARTS: Final = 1_000
-#: Of them, that the headers of the sender's own copy name: a header has 1,000 fields at most.
+#: Recipients that the headers of the sender's own copy name: a header has 1,000 fields at most.
 _MAX_FILED: Final = 100
 _MAX_HEADER: Final = 1 << 20
 _CHUNK: Final = 1 << 16
