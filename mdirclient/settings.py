@@ -90,6 +90,13 @@ SETTINGS: Final = (
         " are added; quotes as in a shell, which is never used; default: `/usr/sbin/sendmail`",
     ),
     Setting(
+        "MDIR_SMTP_RELAY",
+        None,
+        "the smarthost that mails of the outbox are sent to, in the place of a sendmail program:"
+        " `smtps://user:password@host` (port 465), or `smtp://…` (587) with STARTTLS; `?tls=no`"
+        " allows a connection without TLS",
+    ),
+    Setting(
         "MDIR_SMTP_AUTHSERV",
         None,
         "authserv-ids, by commas, whose Authentication-Results in a mail are believed",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 OK: Final = 0
 USAGE: Final = 64
 BROKEN: Final = 65
+NOT_FOUND: Final = 66
 NO_USER: Final = 67
 TEMPORARY: Final = 75
 INTERRUPTED: Final = 130

@@ -42,6 +42,7 @@ def parser() -> Parser:
     """The parser of `mdir-smtp`."""
     from mdirclient.cli.arguments import Parser
     from mdirclient.cli.smtp_account import add_account
+    from mdirclient.cli.smtp_block import add_block
     from mdirclient.cli.smtp_deliver import add_deliver
     from mdirclient.cli.smtp_outbox import add_outbox
     from mdirclient.cli.smtp_serve import add_lmtp, add_serve
@@ -53,6 +54,7 @@ def parser() -> Parser:
     add_outbox(commands)
     add_serve(commands)
     add_account(commands)
+    add_block(commands)
     return top
 
 

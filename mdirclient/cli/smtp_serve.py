@@ -24,11 +24,16 @@ _LIMITS: Final = (
     ("drain", "SECONDS", "that mails on their way have when the server stops"),
     ("per-hour", "N", "recipients of a user's mails in an hour"),
     ("keep", "DAYS", "that what happened to a mail is remembered"),
+    (
+        "block-for",
+        "SECONDS",
+        "that who asks for many unknown recipients is blocked at first; 0: not at all",
+    ),
 )
 
 #: The same of networks.
 _NETWORKS: Final = (
-    ("allow", "exempt from --per-address and --early"),
+    ("allow", "exempt from --per-address, --early and --block-for"),
     ("trust", "whose LMTP clients may say whose mail they bring (XFORWARD)"),
 )
 
@@ -121,7 +126,7 @@ def _run(arguments: argparse.Namespace, listen: str | None, *, has_tls: bool) ->
 
 
 def _number(name: str, text: str, kind: type[int | float]) -> int | float:
-    least = 0 if name == "early" else 1
+    least = 0 if name in ("early", "block-for") else 1
     try:
         number = kind(text)
     except ValueError:

@@ -139,6 +139,19 @@ class Book:
         found = self.find(local, domain)
         return found is not None and found.user == user
 
+    def sending(self, user: str, reverse_path: str) -> Account | None:
+        """The account in whose outbox a mail of a user goes: that of the reverse path.
+
+        Args:
+            user: who sends.
+            reverse_path: of the mail; `<>` is of nobody, and then it is the user's oldest.
+        """
+        local, _, domain = reverse_path.rpartition("@")
+        found = self.find(local, domain) if domain else None
+        if found is None or found.user != user or found.name.startswith("@"):
+            return next((one for one in self.accounts if one.user == user), None)
+        return found
+
     def described(self) -> Iterator[dict[str, Any]]:
         """Each account for people: its address and user, and all that the user's entry says.
 

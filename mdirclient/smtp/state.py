@@ -19,7 +19,8 @@ import attrs
 from mdirclient import _fs, _sqlite
 from mdirclient.errors import StoreError
 
-_MIGRATIONS: Final = (
+#: Scripts of the whole database.
+MIGRATIONS: Final = (
     """CREATE TABLE mail (
         id INTEGER PRIMARY KEY,
         at REAL NOT NULL,
@@ -38,6 +39,23 @@ _MIGRATIONS: Final = (
     );
     CREATE INDEX mail_at ON mail (at);
     CREATE INDEX mail_anchor ON mail (anchor) WHERE anchor <> ''""",
+    """CREATE TABLE blocked (
+        network TEXT PRIMARY KEY,
+        until REAL NOT NULL,
+        count INTEGER NOT NULL,
+        last REAL NOT NULL,
+        reason TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX blocked_until ON blocked (until);
+    CREATE TABLE good (network TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+    CREATE INDEX good_at ON good (at);
+    CREATE TABLE unknown (
+        network TEXT NOT NULL,
+        recipient TEXT NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (network, recipient)
+    ) WITHOUT ROWID;
+    CREATE INDEX unknown_at ON unknown (at)""",
 )
 _TIMEOUT: Final = 10.0
 #: Rows that are forgotten in one transaction.
@@ -106,11 +124,12 @@ class State:
     """
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self._lock = threading.Lock()
         _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
         try:
             self._connection = _sqlite.connect(
-                path, _MIGRATIONS, timeout=_TIMEOUT, create=True, durable=False
+                path, MIGRATIONS, timeout=_TIMEOUT, create=True, durable=False
             )
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error

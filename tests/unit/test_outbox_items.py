@@ -104,7 +104,7 @@ def test_items() -> None:
         ),
         ([("next-attempt", "2026-11-27T05:00:00Z")], NOW),
         ([("send-after", "2026-11-28T06:00:00Z")], NOW + timedelta(days=1)),
-        ([("send-after", "nonsense"), ("attempts", "x")], NOW),
+        ([("send-after", "nonsense"), ("attempts", "x")], None),
         ([("status", "held")], None),
         ([("status", "failed")], None),
         ([("status", "sending")], None),
@@ -197,6 +197,7 @@ def test_notifications(original: bytes) -> None:
         queued=NOW,
         attempts=3,
         key="k",
+        what_now="Nothing.",
     )
     data = compose_report(failure, original, host="mx.test", now=NOW)
     assert data == compose_report(failure, original, host="mx.test", now=NOW)

@@ -28,10 +28,11 @@ from mdirclient.smtp.accounts import Places
 from mdirclient.smtp.followed import Live
 from mdirclient.smtp.outbox import item as items
 from mdirclient.smtp.outbox.item import Item, Retries
+from mdirclient.smtp.outbox.jobs import Jobs
 from mdirclient.smtp.outbox.lease import Lease
+from mdirclient.smtp.outbox.outcome import Outcome, Refused
 from mdirclient.smtp.outbox.prepare import Prepared, Preparer, UnsendableError
 from mdirclient.smtp.outbox.report import MAX_RETURNED, Failure, compose_report
-from mdirclient.smtp.outbox.sendmail import Outcome, Sendmail
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import AsyncMdird
@@ -44,6 +45,9 @@ _LOOK: Final = 1.0
 _FAILING: Final = 5.0
 #: Changes of its user that a state may meet before it is given up.
 _MAX_CONFLICTS: Final = 100
+#: What a mail's sender can do when it failed, and when only some recipients did not get it.
+_KEPT: Final = "It is kept in your outbox: mend it there, or remove it."
+_OTHERS: Final = "The other recipients are not concerned."
 #: What will not be otherwise when it is tried again.
 _NEVER: Final = (PermanentReplyError, FormatError, LocalProtocolError)
 
@@ -54,7 +58,7 @@ class Attempts:
     Args:
         mdird: with the outbox and the accounts.
         following: the list of accounts.
-        sendmail: how mails are sent.
+        way: how mails are sent.
         lease: of this sender.
         current: what is there of a mail now; None: nothing.
         places: the folders agreed on.
@@ -67,7 +71,7 @@ class Attempts:
         self,
         mdird: AsyncMdird,
         following: Following,
-        sendmail: Sendmail,
+        way: Jobs,
         lease: Lease,
         current: Callable[[Item], Item | None],
         *,
@@ -78,7 +82,7 @@ class Attempts:
     ) -> None:
         self._mdird = mdird
         self._following = following
-        self._sendmail = sendmail
+        self._way = way
         self._lease = lease
         self._current = current
         self._places = places
@@ -102,9 +106,9 @@ class Attempts:
     async def _attempt(self, item: Item) -> None:
         now = datetime.now(UTC)
         sender, job = item.job
-        has_ended = sender == self._lease.place and job in self._sendmail.ended
+        has_ended = sender == self._lease.place and job in self._way.ended
         if item.status == items.SENDING and has_ended:
-            await self._record_ended(item, job, self._sendmail.ended[job])
+            await self._record_ended(item, job, self._way.ended[job])
         else:
             # What an earlier sender of this place began without an outcome was never told to
             # anybody, or died with the machine.
@@ -114,7 +118,7 @@ class Attempts:
             except ConflictReplyError:
                 return  # its user changed it: that is on its way to us
             await self._send(claimed, job)
-        await asyncio.to_thread(self._sendmail.forget, job)
+        await asyncio.to_thread(self._way.forget, job)
 
     async def _send(self, item: Item, job: str) -> None:
         try:
@@ -133,15 +137,12 @@ class Attempts:
             # The machine slept, or the mdird was away: somebody else may have it by now.
             await self._write_state(item, {"status": items.QUEUED, "sending": None})
             return
-        outcome = await self._sendmail.send(job, prepared.sender, prepared.recipients)
-        if outcome.is_sent:
-            await self._file_sent(item, prepared)
-        else:
-            await self._not_sent(item, outcome, prepared.recipients)
+        outcome = await self._way.send(job, prepared)
+        await self._record(item, outcome, prepared)
 
     async def _record_ended(self, item: Item, job: str, outcome: Outcome) -> None:
         """Write down how an attempt of an earlier sender ended; it is not repeated."""
-        if not outcome.is_sent:
+        if not (outcome.is_sent or outcome.refused):
             await self._not_sent(item, outcome, ())
             return
         while True:
@@ -154,8 +155,58 @@ class Attempts:
                 self._log("outbox-waits", reason=error)
                 await asyncio.sleep(_LOOK)
             else:
-                await self._file_sent(item, prepared)
+                await self._record(item, outcome, prepared)
                 return
+
+    async def _record(self, item: Item, outcome: Outcome, prepared: Prepared) -> None:
+        """Write down how an attempt ended."""
+        if outcome.refused:
+            await self._record_each(item, outcome, prepared)
+        elif outcome.is_sent:
+            await self._file_sent(item, prepared)
+        else:
+            await self._not_sent(item, outcome, prepared.recipients)
+
+    async def _record_each(self, item: Item, outcome: Outcome, prepared: Prepared) -> None:
+        """Some recipients were not taken: those are tried again, or its user is told of them."""
+        now = datetime.now(UTC)
+        is_late = now >= items.later(item.queued(now), self._retries.give_up)
+        refused = [_given_up(one) if is_late else one for one in outcome.refused]
+        failed = tuple(one for one in refused if one.is_permanent)
+        waiting = {one.recipient for one in refused} - {one.recipient for one in failed}
+        has_any = outcome.is_sent or bool(item.settled)
+        if not has_any and not waiting:
+            whole = Outcome(failed[0].status, failed[0].reason, failed)
+            await self._fail(item, whole, tuple(one.recipient for one in failed))
+            return
+        told: tuple[Header, ...] = ()
+        if failed:
+            addresses = tuple(one.recipient for one in failed)
+            whole = Outcome(failed[0].status, failed[0].reason, failed)
+            told = await asyncio.to_thread(
+                self._report, item, whole, addresses, now, what_now=_OTHERS
+            )
+            self._tell(item, "failed", addresses, whole)
+        if not waiting:
+            await self._file_sent(item, prepared, told)
+            return
+        settled = item.settled.union(prepared.recipients) - waiting
+        state = self._later(item, outcome.refused[0].reason, now)
+        reasons = [one.reason for one in refused if not one.is_permanent]
+        state |= {"reason": items.shown_reason(reasons[0]), "settled": " ".join(sorted(settled))}
+        await self._write_state(item, state, told)
+        still = tuple(sorted(waiting))
+        self._tell(item, "deferred", still, Outcome("4.0.0", reasons[0]))
+
+    def _later(self, item: Item, reason: str, now: datetime) -> dict[str, str | None]:
+        """The state of a mail that is tried again later."""
+        following = items.later(now, self._retries.after(item.attempts))
+        return {
+            "status": items.DEFERRED,
+            "next-attempt": items.write_time(following),
+            "reason": items.shown_reason(reason),
+            "sending": None,
+        }
 
     async def _claim(self, item: Item, job: str, now: datetime) -> Item:
         """Say durably that it is being sent; who had the same idea is refused."""
@@ -173,10 +224,13 @@ class Attempts:
         return attrs.evolve(item, entries=(Live(header, version), *item.entries[1:]))
 
     async def _prepared(self, item: Item, job: str) -> Prepared:
-        path = self._sendmail.path(job)
+        path = self._way.path(job)
         await asyncio.to_thread(_fs.remove, path)
         book, now = self._following.book, datetime.now(UTC)
-        return await asyncio.to_thread(self._preparer.prepare, item, path, book=book, now=now)
+        found = await asyncio.to_thread(self._preparer.prepare, item, path, book=book, now=now)
+        left = tuple(one for one in found.recipients if one not in item.settled)
+        # Of a mail whose user took away who was left nobody is.
+        return attrs.evolve(found, recipients=left) if left else found
 
     async def _not_sent(self, item: Item, outcome: Outcome, recipients: tuple[str, ...]) -> None:
         if outcome.is_permanent:
@@ -184,10 +238,12 @@ class Attempts:
         else:
             await self._defer(item, outcome, recipients)
 
-    async def _file_sent(self, item: Item, prepared: Prepared) -> None:
-        """It leaves the outbox, and the rules of its user file it."""
+    async def _file_sent(
+        self, item: Item, prepared: Prepared, told: tuple[Header, ...] = ()
+    ) -> None:
+        """It leaves the outbox, and the rules of its user file it, with what they are told."""
         try:
-            await self._surely(lambda: self._move_sent(item, prepared))
+            await self._surely(lambda: self._move_sent(item, prepared, told))
         except _NEVER as error:
             await self._cannot_file(item, error)
         self._tell(item, "sent", prepared.recipients)
@@ -197,29 +253,21 @@ class Attempts:
         reason = items.shown_reason(f"sent, but it cannot be filed: {error}")
         await self._write_state(item, {"status": items.SENT, "reason": reason})
 
-    async def _move_sent(self, item: Item, prepared: Prepared) -> None:
+    async def _move_sent(self, item: Item, prepared: Prepared, told: tuple[Header, ...]) -> None:
         async with self._mdird.batch() as batch:
             for live in item.entries:
                 await batch.remove(self._folder(item), Header([("url", live.header["url"])]))
-            for header in prepared.filed:
+            for header in (*prepared.filed, *told):
                 await batch.classify(self._account(item), header)
 
     async def _defer(self, item: Item, outcome: Outcome, recipients: tuple[str, ...]) -> None:
         """It is tried again later, unless that was tried for too long."""
         now = datetime.now(UTC)
-        retries = self._retries
-        if now >= items.later(item.queued(now), retries.give_up):
+        if now >= items.later(item.queued(now), self._retries.give_up):
             late = Outcome("5.4.7", f"not sent in time; the last reason: {outcome.reason}")
             await self._fail(item, late, recipients)
             return
-        following = items.later(now, retries.after(item.attempts))
-        state = {
-            "status": items.DEFERRED,
-            "next-attempt": items.write_time(following),
-            "reason": items.shown_reason(outcome.reason),
-            "sending": None,
-        }
-        await self._write_state(item, state)
+        await self._write_state(item, self._later(item, outcome.reason, now))
         self._tell(item, "deferred", recipients, outcome)
 
     async def _fail(self, item: Item, outcome: Outcome, recipients: tuple[str, ...]) -> None:
@@ -236,7 +284,13 @@ class Attempts:
         self._tell(item, "failed", recipients, outcome)
 
     def _report(
-        self, item: Item, outcome: Outcome, recipients: tuple[str, ...], now: datetime
+        self,
+        item: Item,
+        outcome: Outcome,
+        recipients: tuple[str, ...],
+        now: datetime,
+        *,
+        what_now: str = _KEPT,
     ) -> tuple[Header, ...]:
         failure = Failure(
             address=item.address,
@@ -247,14 +301,18 @@ class Attempts:
             queued=item.queued(now),
             attempts=item.attempts,
             key=f"{item.anchor} {item.attempts}",
+            what_now=what_now,
+            each=outcome.refused,
         )
-        original = self._sendmail.beginning(item.job[1], MAX_RETURNED + 1)
+        original = self._way.beginning(item.job[1], MAX_RETURNED + 1)
         stored = self._mdird.store.add(compose_report(failure, original, host=self._host, now=now))
         return stored.headers(type="delivery-status", envelope_from="<>", envelope_to=item.address)
 
-    async def _write_state(self, item: Item, state: dict[str, str | None]) -> None:
+    async def _write_state(
+        self, item: Item, state: dict[str, str | None], told: tuple[Header, ...] = ()
+    ) -> None:
         try:
-            await self._surely(lambda: self._set(item, state))
+            await self._surely(lambda: self._set(item, state, told))
         except _NEVER as error:  # its folder is gone
             self._log("outbox-failed", anchor=item.anchor, reason=error)
 
@@ -319,6 +377,13 @@ class Attempts:
     def _account(self, item: Item) -> str:
         """The account's folder: it has the same name."""
         return f"{self._places.accounts}/{item.address}"
+
+
+def _given_up(one: Refused) -> Refused:
+    """A recipient that was tried for too long."""
+    if one.is_permanent:
+        return one
+    return attrs.evolve(one, status="5.4.7", reason=f"not in time; the last reason: {one.reason}")
 
 
 def _job(item: Item) -> str:

@@ -8,6 +8,7 @@ State is in the header of the anchor, where its user sees it (docs: formats/outb
     next-attempt  not before
     reason        what was said last
     sending       the sender that has it, and the number of the job
+    settled       recipients that are not tried again: they have it, or never will
     send-after    not before; the user's own
 """
 
@@ -30,9 +31,12 @@ QUEUED, SENDING, DEFERRED, HELD, FAILED = "queued", "sending", "deferred", "held
 #: What a mail that was sent has for its rules.
 SENT: Final = "sent"
 #: Fields of the state, in the order in which they are written.
-STATE: Final = ("status", "queued", "attempts", "next-attempt", "reason", "sending")
+STATE: Final = (
+    "status", "queued", "attempts", "next-attempt", "reason", "sending", "settled",
+)  # fmt: skip
 _MAX_REASON: Final = 500
-_ROOM: Final = 8 << 10  # bytes that the state may take
+#: Bytes that the state may take: with 1,000 recipients `settled` is as long as their addresses.
+_ROOM: Final = 300 << 10
 _FILE: Final = "@file.invalid"
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
@@ -119,10 +123,21 @@ class Item:
         return int(given) if _NUMBER.fullmatch(given) else 0
 
     @property
+    def has_odd_time(self) -> bool:
+        """Whether its user said a time that cannot be read: it waits until that is mended."""
+        given = self.header.get("send-after")
+        return bool(given) and read_time(given) is None
+
+    @property
     def job(self) -> tuple[str, str]:
         """Which sender has it, and the number of its job; empty if none has."""
         sender, _, job = (self.header.get("sending") or "").partition(" ")
         return sender, job
+
+    @property
+    def settled(self) -> frozenset[str]:
+        """Recipients that are not tried again."""
+        return frozenset((self.header.get("settled") or "").split())
 
     def queued(self, now: datetime) -> datetime:
         """When it was first seen."""
@@ -131,6 +146,8 @@ class Item:
     def due(self, now: datetime) -> datetime | None:
         """When it may be tried; None: never, as it is."""
         if not (self.is_complete and self.has_room) or self.status in (HELD, FAILED, SENDING, SENT):
+            return None
+        if self.has_odd_time:
             return None
         times = [read_time(self.header.get(name)) for name in ("next-attempt", "send-after")]
         return max([now, *(one for one in times if one)])

@@ -20,6 +20,7 @@ from mdirclient.mail.compose import compose
 from mdirclient.mail.fields import mailboxes
 from mdirclient.mail.text import parse_media_type, unfold
 from mdirclient.smtp.book import Book, normal_domain
+from mdirclient.smtp.envelope import NULL_SENDER
 from mdirclient.smtp.outbox.item import SENT, Item, write_time
 from mdirclient.url import DEFAULT_BASE, PartURL
 
@@ -37,6 +38,8 @@ MAX_PARTS: Final = 1_000
 _MAX_FILED: Final = 100
 _MAX_HEADER: Final = 1 << 20
 _CHUNK: Final = 1 << 16
+#: Fields `received` with which a mail goes round in circles (RFC 5321 §6.3).
+MAX_HOPS: Final = 50
 _RECIPIENTS: Final = ("to", "cc", "bcc")
 #: Where there are any of these, it goes to nobody else (RFC 5322 §3.6.6).
 _RESENT: Final = ("resent-to", "resent-cc", "resent-bcc")
@@ -62,13 +65,15 @@ class Prepared:
 
     Attributes:
         path: of the file with its bytes.
-        sender: the reverse path.
+        sender: the reverse path; `<>` for none.
+        author: the first address of `From`.
         recipients: the forward paths.
         filed: headers of the mail that the sender keeps.
     """
 
     path: str
     sender: str
+    author: str
     recipients: tuple[str, ...]
     filed: tuple[Header, ...]
 
@@ -121,7 +126,7 @@ class Preparer:
         """Parts that a mail client put there."""
         header = item.header
         texts = {name: header.get_all(name) for name in (*_AUTHORS, *_RECIPIENTS, *_RESENT)}
-        sender, recipients = _envelope(item, texts, book)
+        sender, author, recipients = _envelope(item, texts, book)
         contents, room = [], MAX_SIZE
         for url in urls:
             with self._store.open(url) as file:
@@ -137,7 +142,8 @@ class Preparer:
         stored = self._store.add(data)
         _fs.create(path, data, durable=False, mode=0o600)
         kept = [(name, value) for name, value in header if name in _HIDDEN]
-        return Prepared(path, sender, recipients, _filed(stored, sender, recipients, now, kept))
+        filed = _filed(stored, sender, recipients, now, kept)
+        return Prepared(path, sender, author, recipients, filed)
 
     def _complete(self, item: Item, urls: list[PartURL], path: str, book: Book) -> Prepared:
         """A mail that is in the store as it is."""
@@ -160,7 +166,9 @@ class Preparer:
             texts: dict[str, tuple[str, ...]] = {}
             for name, raw, _ in fields:
                 texts[name] = (*texts.get(name, ()), unfold(raw))
-            sender, recipients = _envelope(item, texts, book)
+            sender, author, recipients = _envelope(item, texts, book)
+            if len(texts.get("received", ())) > MAX_HOPS:
+                raise UnsendableError("5.4.6", f"it has more than {MAX_HOPS} fields `received`")
             hidden = [span for name, _, span in fields if name in _HIDDEN]
             with _fs.NewFile(path, durable=False, mode=0o600) as spooled:
                 for piece in (*_without(head, hidden), rest):
@@ -169,7 +177,8 @@ class Preparer:
                     spooled.write(chunk)
                 spooled.close()
         now = item.queued(datetime.now().astimezone())
-        return Prepared(path, sender, recipients, _filed(stored, sender, recipients, now, ()))
+        filed = _filed(stored, sender, recipients, now, ())
+        return Prepared(path, sender, author, recipients, filed)
 
     def _is_letter(self, item: Item) -> bool:
         """Whether somebody put a whole mail there as a file."""
@@ -197,8 +206,8 @@ class Preparer:
 
 def _envelope(
     item: Item, texts: Mapping[str, tuple[str, ...]], book: Book
-) -> tuple[str, tuple[str, ...]]:
-    """Who sends and who receives; users send in their own names only.
+) -> tuple[str, str, tuple[str, ...]]:
+    """Reverse path, author and forward paths; users send in their own names only.
 
     Args:
         item: whose header may say the envelope, and whose folder says whose it is.
@@ -213,7 +222,10 @@ def _envelope(
         raise UnsendableError("5.6.0", "it has no field `from`; add the address of its author")
     given = _addresses("envelope-from", item.header.get_all("envelope-from")[:1])
     sender = (given or authors["sender"] or authors["from"])[0]
-    for address in dict.fromkeys([sender, *(one for found in authors.values() for one in found)]):
+    named = dict.fromkeys([sender, *(one for found in authors.values() for one in found)])
+    if item.header.get("envelope-from") == NULL_SENDER:
+        sender = NULL_SENDER  # notifications that a user's own program sends (RFC 5321 §4.5.5)
+    for address in named:
         local, _, domain = address.rpartition("@")
         if not book.is_own(user, _unquoted(local), domain):
             raise UnsendableError("5.7.1", f"{address} is not an address of {user}")
@@ -226,7 +238,7 @@ def _envelope(
         raise UnsendableError("5.5.4", "it has no recipient: no field `to`, `cc` or `bcc`")
     if len(recipients) > MAX_RECIPIENTS:
         raise UnsendableError("5.5.3", f"it has more than {MAX_RECIPIENTS} recipients")
-    return sender, recipients
+    return sender, authors["from"][0], recipients
 
 
 def _addresses(name: str, values: Iterable[str]) -> tuple[str, ...]:

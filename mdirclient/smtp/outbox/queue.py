@@ -80,6 +80,8 @@ def described(item: Item, now: datetime) -> dict[str, Any]:
 def _status(item: Item) -> str:
     if not item.is_complete:
         return "incomplete"
+    if item.has_odd_time and item.status in (items.QUEUED, items.DEFERRED):
+        return "no time"
     return item.status if item.has_room else "too large"
 
 

@@ -14,6 +14,8 @@ from typing import Final
 
 import attrs
 
+from mdirclient.smtp.outbox.outcome import Refused
+
 #: Bytes of the original that are returned; of a larger one its header.
 MAX_RETURNED: Final = 1 << 20
 _WIDTH: Final = 72
@@ -31,6 +33,8 @@ class Failure:
         reason: what was said, in Unicode on one line.
         queued: when it was given to be sent.
         attempts: how often it was tried.
+        what_now: what its sender can do, as a sentence.
+        each: what was said of single recipients, where that is known.
         key: text that is the same for the same failure: a report that is made again is the same.
     """
 
@@ -42,6 +46,8 @@ class Failure:
     queued: datetime
     attempts: int
     key: str
+    what_now: str
+    each: tuple[Refused, ...] = ()
 
 
 def compose_report(failure: Failure, original: bytes, *, host: str, now: datetime) -> bytes:
@@ -80,14 +86,15 @@ def compose_report(failure: Failure, original: bytes, *, host: str, now: datetim
 
 def _explained(failure: Failure) -> str:
     named = f" ({failure.subject})" if failure.subject else ""
+    said = {one.recipient: one for one in failure.each}
     lines = [
         f"Your mail{named} could not be sent to:",
         "",
-        *(f"    {recipient}" for recipient in failure.recipients),
+        *(_named(recipient, said.get(recipient)) for recipient in failure.recipients),
         "",
         f"Reason: {failure.reason}",
         "",
-        "It is kept in your outbox: mend it there, or remove it.",
+        failure.what_now,
         f"It was given to be sent on {format_datetime(failure.queued)}.",
         f"Attempts: {failure.attempts}.",
         "",
@@ -96,6 +103,7 @@ def _explained(failure: Failure) -> str:
 
 
 def _status(failure: Failure, *, host: str, now: datetime) -> str:
+    said = {one.recipient: one for one in failure.each}
     of_mail = [
         f"Reporting-MTA: dns; {host}",
         f"Arrival-Date: {format_datetime(failure.queued)}",
@@ -105,8 +113,8 @@ def _status(failure: Failure, *, host: str, now: datetime) -> str:
         [
             f"Final-Recipient: rfc822; {recipient}",
             "Action: failed",
-            f"Status: {failure.status}",
-            f"Diagnostic-Code: x-mdir; {_ascii(failure.reason)}",
+            f"Status: {said[recipient].status if recipient in said else failure.status}",
+            _diagnostic(failure, said.get(recipient)),
             f"Last-Attempt-Date: {format_datetime(now)}",
             "",
         ]
@@ -114,6 +122,14 @@ def _status(failure: Failure, *, host: str, now: datetime) -> str:
     ]
     lines: Sequence[str] = [*of_mail, *(line for lines in of_recipients for line in lines)]
     return "\r\n".join(lines)
+
+
+def _named(recipient: str, said: Refused | None) -> str:
+    return f"    {recipient}{f': {said.reason}' if said else ''}"
+
+
+def _diagnostic(failure: Failure, said: Refused | None) -> str:
+    return f"Diagnostic-Code: x-mdir; {_ascii(said.reason if said else failure.reason)}"
 
 
 def _returned(original: bytes) -> list[bytes]:

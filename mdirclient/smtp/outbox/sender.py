@@ -22,8 +22,8 @@ from mdirclient.smtp.outbox import item as items
 from mdirclient.smtp.outbox.attempt import Attempts
 from mdirclient.smtp.outbox.box import Box
 from mdirclient.smtp.outbox.item import Item, Retries
+from mdirclient.smtp.outbox.jobs import Jobs
 from mdirclient.smtp.outbox.lease import Lease
-from mdirclient.smtp.outbox.sendmail import Sendmail
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import AsyncMdird
@@ -60,7 +60,7 @@ class Outbox:
     Args:
         mdird: with the outbox.
         following: the list of accounts; the caller runs it.
-        sendmail: how mails are sent; started.
+        way: how mails are sent; started.
         places: the folders agreed on.
         place: name of this sender, for the lease and for the state of mails.
         host: name of this host, for notifications.
@@ -72,7 +72,7 @@ class Outbox:
         self,
         mdird: AsyncMdird,
         following: Following,
-        sendmail: Sendmail,
+        way: Jobs,
         *,
         places: Places,
         place: str,
@@ -90,7 +90,7 @@ class Outbox:
         self._attempts = Attempts(
             mdird,
             following,
-            sendmail,
+            way,
             self.lease,
             lambda item: self._item((item.address, item.anchor)),
             places=places,

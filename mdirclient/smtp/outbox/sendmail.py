@@ -12,13 +12,15 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
-from mdirclient import _fs
 from mdirclient.errors import SettingsError, StoreError
-from mdirclient.smtp.outbox.runner import DONE, MAIL
+from mdirclient.smtp.outbox.jobs import Jobs
+from mdirclient.smtp.outbox.outcome import Outcome, Refused
+from mdirclient.smtp.outbox.runner import DONE
+
+if TYPE_CHECKING:
+    from mdirclient.smtp.outbox.prepare import Prepared
 
 #: Exit codes that say that the same again will not help. 64 and 78 are mistakes of the settings, 68
 #: is what msmtp says when it has no network, 69 what Postfix says when it is down: with time these
@@ -49,29 +51,6 @@ _SERVER_SAID = re.compile(r"server message: ([45])\d\d(?:[ -]([45]\.\d{1,3}\.\d{
 _UNAVAILABLE: Final = 69
 _LINE_LIMIT: Final = 1 << 20
 _RUNNER: Final = "from mdirclient.smtp.outbox.runner import main; main()"
-
-
-@attrs.frozen
-class Outcome:
-    """How an attempt ended.
-
-    Attributes:
-        status: enhanced status code: `2…` sent, `4…` try again, `5…` never.
-        reason: what was said.
-    """
-
-    status: str
-    reason: str = ""
-
-    @property
-    def is_sent(self) -> bool:
-        """Whether the mail is on its way."""
-        return self.status.startswith("2")
-
-    @property
-    def is_permanent(self) -> bool:
-        """Whether the same again will not help."""
-        return self.status.startswith("5")
 
 
 def outcome_of(code: int | None, output: str) -> Outcome:
@@ -109,7 +88,7 @@ def parse_words(text: str) -> tuple[str, ...]:
     return words
 
 
-class Sendmail:
+class Sendmail(Jobs):
     """Runs a sendmail program in the runner. Used in one loop.
 
     Args:
@@ -119,15 +98,18 @@ class Sendmail:
     """
 
     def __init__(self, words: Sequence[str], directory: str, *, seconds: float) -> None:
+        super().__init__(directory)
         self._words = words
-        self._directory = directory
         self._seconds = seconds
         self._process: asyncio.subprocess.Process | None = None
         self._waiting: dict[str, asyncio.Future[Outcome]] = {}
         self._reading: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
-        #: Job → outcome, of those that ended and are not forgotten, an earlier sender's included.
-        self.ended: dict[str, Outcome] = {}
+
+    @property
+    def name(self) -> str:
+        """The program."""
+        return self._words[0]
 
     async def start(self) -> None:
         """Start the runner, and learn what an earlier one left.
@@ -135,39 +117,26 @@ class Sendmail:
         Raises:
             StoreError: it does not start.
         """
-        await asyncio.to_thread(_fs.make_directories, self._directory, mode=0o700)
+        await super().start()
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-c", _RUNNER, self._directory,
+            sys.executable, "-P", "-c", _RUNNER, self.directory,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             start_new_session=True, limit=_LINE_LIMIT,
         )  # fmt: skip
         assert self._process.stdout
         if await self._process.stdout.readline() != b"null\n":
-            raise StoreError(f"{self._directory}: the process that runs sendmail does not start")
+            raise StoreError(f"{self.directory}: the process that runs sendmail does not start")
         self._reading = asyncio.create_task(self._read(self._process.stdout))
-        for job, found in (await asyncio.to_thread(_left, self._directory)).items():
-            self.ended[job] = outcome_of(found.get("code"), str(found.get("output") or ""))
+        self.ended.update(await asyncio.to_thread(left_outcomes, self.directory))
 
-    def path(self, job: str) -> str:
-        """Where the mail of a job is to be."""
-        return os.path.join(self._directory, job + MAIL)
-
-    def beginning(self, job: str, size: int) -> bytes:
-        """Up to so many bytes of the mail of a job; none if it was not prepared."""
-        try:
-            with open(self.path(job), "rb") as file:
-                return file.read(size)
-        except FileNotFoundError:
-            return b""
-
-    async def send(self, job: str, sender: str, recipients: Sequence[str]) -> Outcome:
+    async def send(self, job: str, prepared: Prepared) -> Outcome:
         """Send the mail of a job. Its outcome is kept until `forget`."""
         async with self._starting:
             if self._process is None or self._reading is None or self._reading.done():
                 await self.start()
         assert self._process
         assert self._process.stdin
-        words = [*self._words, "-i", "-f", sender, "--", *recipients]
+        words = [*self._words, "-i", "-f", prepared.sender, "--", *prepared.recipients]
         waiting = self._waiting[job] = asyncio.get_running_loop().create_future()
         line = json.dumps({"id": job, "words": words, "seconds": self._seconds})
         try:
@@ -180,12 +149,6 @@ class Sendmail:
             return _GONE
         finally:
             self._waiting.pop(job, None)
-
-    def forget(self, job: str) -> None:
-        """The outcome of a job is kept elsewhere now."""
-        self.ended.pop(job, None)
-        for suffix in (DONE, MAIL):
-            _fs.remove(os.path.join(self._directory, job + suffix))
 
     async def stop(self) -> None:
         """Let the runner end after the jobs that it has, which nobody waits for here."""
@@ -209,11 +172,19 @@ class Sendmail:
 _GONE: Final[Outcome] = Outcome("4.3.0", "the process that runs sendmail ended itself")
 
 
-def _left(directory: str) -> dict[str, dict[str, Any]]:
+def left_outcomes(directory: str) -> dict[str, Outcome]:
+    """Outcomes that an earlier sender of a directory left, in whatever way it sent."""
     from mdirclient.smtp.outbox.runner import read_done
 
     found = {}
     for name in os.listdir(directory):
         if name.endswith(DONE) and (done := read_done(os.path.join(directory, name))):
-            found[done["id"]] = done
+            found[done["id"]] = _outcome_left(done)
     return found
+
+
+def _outcome_left(done: dict[str, Any]) -> Outcome:
+    if "status" not in done:
+        return outcome_of(done.get("code"), str(done.get("output") or ""))
+    refused = tuple(Refused(**one) for one in done["refused"])
+    return Outcome(done["status"], done["reason"], refused)

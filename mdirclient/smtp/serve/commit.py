@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -56,7 +56,7 @@ class Recipient:
     """
 
     folder: str
-    trace: dict[str, str]
+    trace: Mapping[str, str | Sequence[str]]
 
 
 @attrs.define(eq=False)
@@ -74,7 +74,7 @@ class Mail:
 
     intake: Intake
     recipients: Sequence[Recipient]
-    trace: dict[str, str | None]
+    trace: Mapping[str, str | None]
     each_alone: bool
     note: Note
     done: Callable[[Mail], None]

@@ -31,7 +31,9 @@ class Limits:
         drain: seconds that mails on their way have when the server stops.
         per_hour: recipients of a user's mails in an hour.
         keep: days that what happened is remembered.
-        allow: networks that `connections`' share of one address and `early` do not apply to.
+        block_for: seconds that a network is blocked at first which asks for many unknown
+            recipients; 0: none is.
+        allow: networks that `per_address`, `early` and `block_for` do not apply to.
         trust: networks of LMTP clients that may say whose mail they bring (XFORWARD).
     """
 
@@ -47,6 +49,7 @@ class Limits:
     drain: float = 30.0
     per_hour: int = 200
     keep: int = 90
+    block_for: float = 3_600.0
     allow: tuple[Network, ...] = tuple(ipaddress.ip_network(one) for one in LOOPBACK)
     trust: tuple[Network, ...] = tuple(ipaddress.ip_network(one) for one in LOOPBACK)
 

@@ -24,6 +24,7 @@ class Note:
         client_name: its verified name, or None.
         helo: what it called itself; empty: not known.
         recipients: that were accepted, in their order, with the account that gets it.
+        foreign: of other hosts, each with the account whose outbox has the mail then.
         refused: that were not.
         size: bytes that came.
         is_utf8: whether MAIL said SMTPUTF8.
@@ -36,6 +37,7 @@ class Note:
         "at",
         "client_name",
         "engine",
+        "foreign",
         "helo",
         "is_overdue",
         "is_utf8",
@@ -59,6 +61,7 @@ class Note:
         self.reverse_path = reverse_path
         self.at = at
         self.recipients: list[tuple[Path, Account]] = []
+        self.foreign: list[tuple[Path, Account]] = []
         self.refused: list[str] = []
         self._last: Reply | None = None
         self.size = 0
@@ -88,7 +91,7 @@ class Note:
 
     def record(self, reply: Reply | None, *, anchor: str = "", verdict: str = "") -> Record:
         """What happened: `reply` was the last one; None: the client gave up."""
-        if reply is None and not self.recipients:
+        if reply is None and not (self.recipients or self.foreign):
             reply = self._last  # nobody wanted it
         if not verdict:
             temporary = DEFERRED if reply and reply.code < 500 else REFUSED
@@ -101,7 +104,7 @@ class Note:
             protocol=self.protocol,
             user=self.engine.user or "",
             reverse_path=self.reverse_path,
-            recipients=tuple(str(path) for path, _ in self.recipients),
+            recipients=tuple(str(path) for path, _ in [*self.recipients, *self.foreign]),
             refused=tuple(self.refused),
             size=self.size,
             verdict=verdict,

@@ -14,6 +14,7 @@ from mdirclient.smtp.engine import NULL_PATH, Connection, Path, Reply, Transacti
 from mdirclient.smtp.engine import reply as replies
 from mdirclient.smtp.engine.sasl import Credentials
 from mdirclient.smtp.serve import answers
+from mdirclient.smtp.serve.blocking import Blocking
 from mdirclient.smtp.serve.limits import Limits
 from mdirclient.smtp.serve.note import Note
 
@@ -33,12 +34,23 @@ class Policy:
         limits: of users.
         over: called with the name of a user who is over their limit, once an hour.
         log: of failures to authenticate.
+        blocking: of clients that ask for unknown recipients.
+        has_relay: whether users' mails to other hosts are taken.
     """
 
     def __init__(
-        self, following: Following, limits: Limits, over: Callable[[str], None], log: Log
+        self,
+        following: Following,
+        limits: Limits,
+        over: Callable[[str], None],
+        log: Log,
+        blocking: Blocking,
+        *,
+        has_relay: bool = False,
     ) -> None:
+        self._has_relay = has_relay
         self.following = following
+        self._blocking = blocking
         self._over = over
         self._log = log
         self._login = Login()
@@ -56,10 +68,20 @@ class Policy:
 
     def recipient(self, user: str | None, path: Path, note: Note) -> Reply:
         """Is this a recipient? The note takes down who it is."""
-        reply = self._recipient(user, path, note)
+        if not self._is_postmaster(path) and self._blocking.refuses(note):
+            reply = answers.BLOCKED
+        else:
+            reply = self._recipient(user, path, note)
+        if reply is answers.NO_ACCOUNT:
+            self._blocking.miss(note, path)
         if not reply.is_positive:
             note.refuse(path, reply)
         return reply
+
+    def _is_postmaster(self, path: Path) -> bool:
+        if path.local.lower() != "postmaster":
+            return False
+        return not path.domain or self.following.book.has_domain(path.domain)
 
     def _recipient(self, user: str | None, path: Path, note: Note) -> Reply:
         book = self.following.book
@@ -70,14 +92,26 @@ class Policy:
             return answers.TRY_AGAIN
         if account is None:
             is_ours = book.has_domain(path.domain) or not path.domain
-            return answers.NO_ACCOUNT if is_ours else self._foreign(user)
+            return answers.NO_ACCOUNT if is_ours else self._foreign(user, path, note)
         if user is not None and not self._is_within_quota(user):
             return answers.OVER_QUOTA
         note.accept(path, account)
         return replies.RECIPIENT_OK
 
-    def _foreign(self, user: str | None) -> Reply:
-        return answers.NOT_OURS if user is None else answers.NO_RELAY
+    def _foreign(self, user: str | None, path: Path, note: Note) -> Reply:
+        if user is None:
+            return answers.NOT_OURS
+        if not self._has_relay:
+            return answers.NO_RELAY
+        if not path.is_ascii:
+            return answers.NO_UTF8_RELAY
+        account = self.following.book.sending(user, note.reverse_path)
+        if account is None:
+            return answers.NOT_YOURS
+        if not self._is_within_quota(user):
+            return answers.OVER_QUOTA
+        note.foreign.append((path, account))
+        return replies.RECIPIENT_OK
 
     def _is_within_quota(self, user: str) -> bool:
         is_within, is_first = self._quota.take(user, time.monotonic())

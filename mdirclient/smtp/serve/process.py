@@ -23,6 +23,8 @@ from mdirclient.smtp.accounts import Places
 from mdirclient.smtp.daemon import connected, host_of, on_signal, unless_ended
 from mdirclient.smtp.engine import Profile
 from mdirclient.smtp.following import Following
+from mdirclient.smtp.outbox import sender
+from mdirclient.smtp.outbox.process import send, way_of
 from mdirclient.smtp.serve import answers
 from mdirclient.smtp.serve.certificates import Certificates
 from mdirclient.smtp.serve.limits import Limits
@@ -98,8 +100,24 @@ async def _serve(
         places = Places.from_settings(settings)
         host = host_of(settings)
         following = Following(mdird, places, log)
-        server = Server(mdird, following, state, places=places, host=host, limits=limits, log=log)
+        has_relay = settings.find("MDIR_SMTP_RELAY") is not None
+        server = Server(
+            mdird,
+            following,
+            state,
+            places=places,
+            host=host,
+            limits=limits,
+            log=log,
+            has_relay=has_relay,
+        )
         followed = loop.create_task(following.run())
+        stopping = asyncio.Event()
+        sending: list[asyncio.Task[None]] = []
+        if has_relay:
+            way, options = way_of(settings, 0.0), sender.Options()
+            work = send(settings, mdird, following, way, options, stopping=stopping, log=log)
+            sending.append(loop.create_task(work))
         # Who comes a moment later need not be told to come again.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(following.made(), _PATIENCE)
@@ -111,11 +129,14 @@ async def _serve(
         for listener, one in listeners:
             log("listening", kind=listener.kind, address=name_of(one))
         notify(os.environ, "READY=1")
-        tasks: list[asyncio.Task[Any]] = [ended, followed]
+        tasks: list[asyncio.Task[Any]] = [ended, followed, *sending]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         notify(os.environ, "STOPPING=1")
         log("stopping", connections=len(server.sessions))
+        stopping.set()
         await server.stop()
+        for task in sending:
+            await task
         if followed.done():
             followed.result()
         followed.cancel()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import email.utils
 import hashlib
+import os
 import socket
 import time
 from collections import Counter
@@ -19,9 +20,11 @@ from mdirclient.errors import MdirError
 from mdirclient.header import Header
 from mdirclient.service.listen import stop_listening
 from mdirclient.service.throttle import network
+from mdirclient.smtp.blocks import Blocks
 from mdirclient.smtp.deliver import Host
 from mdirclient.smtp.engine import Profile, Reply, Transaction
 from mdirclient.smtp.serve import answers
+from mdirclient.smtp.serve.blocking import Blocking
 from mdirclient.smtp.serve.commit import Committer, Mail, Recipient
 from mdirclient.smtp.serve.intake import Intake
 from mdirclient.smtp.serve.limits import Limits
@@ -75,6 +78,7 @@ class Server:
         following: the list of accounts; the caller runs it.
         state: where what happened is kept.
         places: the folders agreed on.
+        has_relay: whether what users send to other hosts is put into the outbox.
         host: this host; its date is not used.
         limits: of clients.
         log: of events.
@@ -90,13 +94,15 @@ class Server:
         host: Host,
         limits: Limits,
         log: Log,
+        has_relay: bool = False,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.limits = limits
         self.log = log
         self.store: Mstore = mdird.store
         self.buffer = memoryview(bytearray(_BUFFER))
-        self.policy = Policy(following, limits, self._over, log)
+        self.blocking = Blocking(Blocks(state.path), limits, log, now=time.time)
+        self.policy = Policy(following, limits, self._over, log, self.blocking, has_relay=has_relay)
         self.committer = Committer(
             mdird,
             mdird.store,
@@ -140,6 +146,7 @@ class Server:
         for session in list(self.sessions):
             session.cut()
         await self.committer.close()
+        await self.blocking.close()
         if self._recording:
             await asyncio.wait([self._recording])
         for task in list(self._tasks):
@@ -174,6 +181,7 @@ class Server:
             self._per_address[source] -= 1
             if not self._per_address[source]:
                 del self._per_address[source]
+            self.blocking.end(source)
         self._empty.set()
 
     def start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
@@ -182,6 +190,20 @@ class Server:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def intake(self, note: Note) -> Intake:
+        """What takes the bytes of a mail.
+
+        One that is relayed gets `Received` as its first line (RFC 5321 §4.4), with an id of its
+        own: the same mail to other recipients is another mail of the outbox.
+        """
+        intake = Intake(self.store)
+        if note.foreign:
+            line = self._received(
+                note, None, email.utils.formatdate(), identity=os.urandom(8).hex()
+            )
+            intake.write(f"Received: {line}\r\n".encode("ascii", "replace"))
+        return intake
 
     def mail(
         self, intake: Intake, note: Note, transaction: Transaction, done: Callable[[Mail], None]
@@ -199,6 +221,10 @@ class Server:
             folders.add(folder)
             trace = {"envelope_to": str(path), "received": self._received(note, str(path), now)}
             recipients.append(Recipient(folder, trace))
+        if note.foreign:
+            folder = f"{self._places.outbox}/{note.foreign[0][1].name}"
+            foreign = tuple(str(path) for path, _ in note.foreign)
+            recipients.append(Recipient(folder, {"envelope_to": foreign}))
         trace_of_all = {
             "envelope_from": str(transaction.reverse_path),
             "client_address": note.address or None,
@@ -217,7 +243,13 @@ class Server:
 
     def report(self, mail: Mail) -> None:
         """Say and keep what happened to a mail that ended."""
-        self.record(self._describe(mail))
+        record = self._describe(mail)
+        self.record(record)
+        if record.verdict == ACCEPTED:
+            self.blocking.welcome(mail.note)
+            source = network(mail.note.address)
+            if source not in self._per_address:  # it did not wait for the answer
+                self.blocking.end(source)
         for outcome in {id(one): one for one in mail.outcomes if one}.values():
             self.log("not-taken", reason=outcome)
 
@@ -264,14 +296,14 @@ class Server:
         finally:
             self._is_recording = False
 
-    def _received(self, note: Note, recipient: str, date: str) -> str:
+    def _received(self, note: Note, recipient: str | None, date: str, *, identity: str = "") -> str:
         helo = note.helo or "unknown"
         literal = f"IPv6:{note.address}" if ":" in note.address else note.address
         named = f"{note.client_name} [{literal}]" if note.client_name else f"[{literal}]"
         return received(
             client=f"{helo} ({named})" if note.address else helo,
             host=self._host.name,
-            protocol=note.protocol,
+            protocol=f"{note.protocol} id {identity}" if identity else note.protocol,
             recipient=recipient,
             date=date,
         )
@@ -293,6 +325,7 @@ class Server:
             before = time.time() - self.limits.keep * _DAY
             try:
                 await asyncio.to_thread(self._state.forget, before)
+                await asyncio.to_thread(self.blocking.forget)
             except MdirError as error:
                 self.log("state-failed", error=error)
             await asyncio.sleep(_DAY / 24)

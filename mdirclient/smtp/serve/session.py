@@ -260,7 +260,8 @@ class Session(asyncio.BufferedProtocol):
             case MailFrom(transaction):
                 self._begin(transaction)
             case Begin():
-                self._intake = Intake(self._server.store)
+                assert self._note
+                self._intake = self._server.intake(self._note)
                 self._begun = self._server.loop.time()
                 self._answer(replies.START_MAIL)
             case End(transaction, size):

@@ -1,0 +1,1 @@
+"""Relay: mails of users leave by a smarthost, mended and signed."""

@@ -1,0 +1,357 @@
+"""The relay: mails of users and of the outbox leave by a smarthost, each recipient for itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import smtplib
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
+
+from mdirclient import Header
+from mdirclient.errors import SettingsError
+from mdirclient.mdird.users import set_password
+from mdirclient.service.tls import own_certificate
+from mdirclient.smtp.relay.smarthost import Relay, parse_relay
+from tests.outboxed import ACCOUNT, JO, OUTBOX, PLACES, Outboxed, outboxed
+from tests.served import free_port
+from tests.smtped import eventually, trusting
+
+_MAIL = (
+    f"From: Jo <{JO}>\r\nTo: x@there.test\r\nBcc: secret@there.test\r\nSubject: Grüße\r\n"
+    "Message-ID: <one@ours.test>\r\nMIME-Version: 1.0\r\n"
+    "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n"
+    "\r\nä\r\n"
+).encode()
+
+
+@attrs.define
+class Host:
+    """A smarthost of another make, which says what a test wants.
+
+    Attributes:
+        says: recipient → replies to RCPT, the last one again and again.
+        end: replies at the end of the mail; None cuts the connection.
+        taken: reverse path, forward paths and bytes of each mail.
+    """
+
+    says: Mapping[str, list[str]] = attrs.field(factory=dict)
+    end: list[str | None] = attrs.field(factory=lambda: ["250 2.0.0 Ok"])
+    taken: list[tuple[str, list[str], bytes]] = attrs.field(factory=list)
+    logins: list[str] = attrs.field(factory=list)
+    tried: int = 0
+
+    async def handle_RCPT(  # noqa: N802 - the name is that of aiosmtpd
+        self, server: SMTP, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        """One recipient."""
+        replies = self.says.get(address, ["250 2.1.5 Ok"])
+        reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        if reply.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return reply
+
+    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802
+        """The whole mail."""
+        self.tried += 1
+        reply = self.end.pop(0) if len(self.end) > 1 else self.end[0]
+        if reply is None or reply.startswith("250"):
+            self.taken.append((envelope.mail_from, envelope.rcpt_tos, envelope.content))
+        if reply is None:
+            assert isinstance(server.transport, asyncio.Transport)
+            server.transport.abort()
+            return "250 nobody hears this"
+        return reply
+
+    def login(self, server: Any, session: Any, envelope: Any, how: str, given: Any) -> AuthResult:
+        """One user, by a password."""
+        assert isinstance(given, LoginPassword)
+        self.logins.append(given.login.decode())
+        return AuthResult(success=given.password == b"se:cret")
+
+
+@contextmanager
+def smarthost(host: Host, port: int, context: ssl.SSLContext | None = None) -> Iterator[None]:
+    """Run it on a port until the context ends."""
+    options: dict[str, Any] = {"enable_SMTPUTF8": False, "decode_data": False}
+    if context:
+        options |= {
+            "tls_context": context, "require_starttls": True, "auth_required": True,
+            "authenticator": host.login,
+        }  # fmt: skip
+    controller = Controller(host, hostname="127.0.0.1", port=port, **options)
+    controller.start()
+    try:
+        yield
+    finally:
+        controller.stop()
+
+
+@contextmanager
+def relaying(path: Path, url: str = "smtp://127.0.0.1:{port}?tls=no") -> Iterator[tuple[Any, int]]:
+    """An mdir whose outbox leaves by a smarthost, which is not there yet."""
+    port = free_port()
+    with outboxed(path) as world:
+        world.environ["MDIR_SMTP_RELAY"] = url.format(port=port)
+        yield world, port
+
+
+def _recipients(*names: str) -> list[tuple[str, str]]:
+    return [("envelope-to", f"{name}@there.test") for name in names]
+
+
+def test_each_recipient_for_itself(tmp_path: Path) -> None:
+    """One is taken, one comes later, one never: the user is told of the last."""
+    host = Host(
+        says={
+            "b@there.test": ["450 4.2.0 Later", "250 2.1.5 Ok"],
+            "c@there.test": ["550 5.1.1 No such user"],
+        }
+    )
+    with relaying(tmp_path) as (world, port), smarthost(host, port):
+        world.put_mail(_MAIL, *_recipients("a", "b", "c"))
+        world.start()
+        world.until(2)
+        assert [["a@there.test"], ["b@there.test"]] == [one for _, one, _ in host.taken]
+        assert [] == world.entries(OUTBOX)
+        told = [one for one in world.entries(ACCOUNT) if one.get("type") == "delivery-status"]
+        assert told
+        with world.connect() as mdird, mdird.store.open(told[0]["anchor"][:-1] + "0") as file:
+            report = file.read().decode()
+        assert "Final-Recipient: rfc822; c@there.test" in report
+        assert "Status: 5.1.1" in report
+        assert "a@there.test" not in report.partition("message/rfc822")[0]
+
+
+def test_nobody_is_taken(tmp_path: Path) -> None:
+    """A mail that nobody takes stays in the outbox as failed, and its user is told."""
+    host = Host(end=["554 5.7.1 Spam"])
+    with relaying(tmp_path) as (world, port), smarthost(host, port):
+        url = world.put_mail(_MAIL, *_recipients("a", "b"))
+        world.start()
+        world.until(1)
+        eventually(lambda: world.status(url) == "failed")
+        assert [] == host.taken
+        assert 1 == host.tried
+
+
+def test_away_and_back(tmp_path: Path) -> None:
+    """While the smarthost is away nothing is lost, and nothing comes twice."""
+    host = Host()
+    with relaying(tmp_path) as (world, port):
+        urls = [
+            world.put_mail(_MAIL.replace(b"<one@", b"<%d@" % n), *_recipients("a"))
+            for n in range(3)
+        ]
+        world.start()
+        eventually(lambda: all(world.status(url) == "deferred" for url in urls))
+        with smarthost(host, port):
+            world.until(3)
+    assert 3 == len(host.taken)
+
+
+def test_link_dies_after_the_dot(tmp_path: Path) -> None:
+    """Whether it was taken nobody knows then: it is sent once more, not again and again."""
+    host = Host(end=[None, "250 2.0.0 Ok"])
+    with relaying(tmp_path) as (world, port), smarthost(host, port):
+        world.put_mail(_MAIL, *_recipients("a"))
+        world.start()
+        world.until(1)
+        world.stop()
+    assert 2 == len(host.taken)
+
+
+def test_no_bare_line_end(tmp_path: Path) -> None:
+    """What leaves has no Bcc and no bare CR or LF."""
+    host = Host()
+    with relaying(tmp_path) as (world, port), smarthost(host, port):
+        world.put_mail(_MAIL + b"a\rb\nc\r\r\nd\n.\r\ne")
+        world.start()
+        world.until(1)
+    (sender, recipients, data) = host.taken[0]
+    assert (JO, ["x@there.test", "secret@there.test"]) == (sender, recipients)
+    assert b"secret@there.test" not in data
+    assert data.count(b"\r\n") == data.count(b"\r") == data.count(b"\n")
+    assert data.endswith(b"a\r\nb\r\nc\r\n\r\nd\r\n.\r\ne\r\n")
+
+
+def test_tls_and_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that leads nowhere gets neither mail nor password; a good one gets both."""
+    certificate = own_certificate(str(tmp_path), "localhost")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    host = Host()
+    url = "smtp://jo%40there:se%3Acret@localhost:{port}"
+    with relaying(tmp_path / "mdir", url) as (world, port), smarthost(host, port, context):
+        mail = world.put_mail(_MAIL)
+        process = world.start()
+        eventually(lambda: world.status(mail) == "deferred")
+        assert ([], []) == (host.taken, host.logins)
+        process.terminate()
+        process.wait(30)
+        world.processes.remove(process)
+        world.start(SSL_CERT_FILE=certificate)
+        world.until(1)
+        assert (1, ["jo@there"]) == (len(host.taken), host.logins)
+        assert "se:cret" not in world.log
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("smtps://mail.x.org", Relay("mail.x.org", 465, True, password="")),
+        ("smtp://mail.x.org", Relay("mail.x.org", 587, False, password="")),
+        ("smtp://[::1]:25?tls=no", Relay("::1", 25, False, False, password="")),
+        ("smtps://u%40x:p%2Fw@h:1", Relay("h", 1, True, True, "u@x", "p/w")),
+    ],
+)
+def test_relays(text: str, expected: Relay) -> None:
+    """Where the smarthost is, as people write it."""
+    assert expected == parse_relay(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mail.x.org", "http://x", "smtp://", "smtps://x?tls=no", "smtp://x?tls=yes", "smtp://x/y",
+        "smtp://u:secret@mail.x.org?tls=no", "smtp://x:port",
+    ],
+)  # fmt: skip
+def test_no_relays(text: str) -> None:
+    """Anything else is said to be wrong, without the password."""
+    with pytest.raises(SettingsError) as caught:
+        parse_relay(text)
+    assert "secret" not in str(caught.value)
+
+
+# -- two servers, each the other's smarthost
+
+
+@attrs.define
+class Served:
+    """`mdir-smtp serve` of one domain."""
+
+    world: Outboxed
+    ports: dict[str, int]
+
+    def mails(self, address: str) -> list[Header]:
+        """The first parts of the mails in an account."""
+        found = self.world.entries(f"{PLACES.accounts}/{address}")
+        return [one for one in found if one["part"] == "1"]
+
+
+def _domain(path: Path, address: str) -> Outboxed:
+    """An mdir with one account, whose password is `secret`."""
+    from mdirclient import connect
+    from mdirclient.smtp.accounts import add_account
+
+    environ = {
+        "MDIRD": f"file://{path}/mdir",
+        "MDIR_SMTP_STATE": f"{path}/smtp.sqlite3",
+        "MDIR_SMTP_HOSTNAME": f"mx.{address.rpartition('@')[2]}",
+        "PATH": "/usr/bin:/bin",
+    }
+    path.mkdir()
+    with connect(environ["MDIRD"]) as mdird:
+        add_account(mdird, PLACES, address)
+        set_password(mdird, PLACES.users, address, "secret")
+    return Outboxed(path, environ)
+
+
+@contextmanager
+def two_servers(path: Path) -> Iterator[tuple[Served, Served]]:
+    """Start both, and end them."""
+    kinds = ("smtp", "submission")
+    ports = [{kind: free_port() for kind in kinds} for _ in range(2)]
+    worlds = [_domain(path / "a", "al@a.test"), _domain(path / "b", "bo@b.test")]
+    with ExitStack() as stack:
+        for world, own, other in zip(worlds, ports, reversed(ports), strict=True):
+            listens = ",".join(f"{kind}://127.0.0.1:{own[kind]}" for kind in kinds)
+            relay = f"smtp://127.0.0.1:{other['smtp']}?tls=no"
+            log = stack.enter_context((world.path / "log").open("w"))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mdirclient.cli.smtp", "serve", "--json",
+                 "--listen", listens],
+                env=world.environ | {"MDIR_SMTP_RELAY": relay}, stderr=log,
+            )  # fmt: skip
+            world.processes.append(process)
+        try:
+            for world, own in zip(worlds, ports, strict=True):
+                eventually(lambda own=own: all(map(_listens, own.values())))  # type: ignore[misc]
+                eventually(lambda world=world: '"lease"' in world.log)  # type: ignore[misc]
+            yield Served(worlds[0], ports[0]), Served(worlds[1], ports[1])
+        finally:
+            for world in worlds:
+                world.stop()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def _submitting(one: Served, user: str) -> Iterator[smtplib.SMTP]:
+    with smtplib.SMTP("127.0.0.1", one.ports["submission"], timeout=30) as client:
+        client.starttls(context=trusting())
+        client.login(user, "secret")
+        yield client
+
+
+def _kinds(one: Served) -> list[str | None]:
+    return [mail.get("type") for mail in one.mails("al@a.test")]
+
+
+def test_two_servers(tmp_path: Path) -> None:
+    """A submission, an answer to it and a notification walk the whole way between two servers."""
+    mail = (
+        b"From: al@a.test\r\nTo: bo@b.test\r\nMessage-ID: <1@a.test>\r\nSubject: Hi\r\n\r\nHi\r\n"
+    )
+    with two_servers(tmp_path) as (a, b):
+        with _submitting(a, "al@a.test") as client:
+            client.sendmail("al@a.test", ["bo@b.test", "al@a.test"], mail)
+            # The same mail to others, as clients send a blind copy, is not lost.
+            client.sendmail("al@a.test", ["nobody@b.test"], mail)
+        eventually(lambda: len(b.mails("bo@b.test")) == 1, 30)
+        (come,) = b.mails("bo@b.test")
+        assert "al@a.test" == come["envelope-from"]
+        assert "by mx.a.test with ESMTPSA id" in come["mail-received"]
+        with _submitting(b, "bo@b.test") as client:
+            client.sendmail(
+                "bo@b.test", ["al@a.test"], mail.replace(b"al@a", b"bo@b").replace(b"<1@", b"<2@")
+            )
+        eventually(lambda: _kinds(a).count("delivery-status") == 1, 30)
+        eventually(lambda: any(m["envelope-from"] == "bo@b.test" for m in a.mails("al@a.test")), 30)
+        # Own domains are delivered to directly; what was sent is filed by its user's rules.
+        own = [m for m in a.mails("al@a.test") if m["envelope-from"] == "al@a.test"]
+        assert own
+        events = [json.loads(line)["event"] for line in a.world.log.splitlines()]
+        assert "defect" not in events
+
+
+def test_submission_is_for_own_names(tmp_path: Path) -> None:
+    """Nobody else relays, and a user does not send in the name of others."""
+    with two_servers(tmp_path) as (a, b):
+        with smtplib.SMTP("127.0.0.1", a.ports["smtp"], timeout=30) as client:
+            client.ehlo()
+            client.mail("al@a.test")
+            assert 550 == client.rcpt("bo@b.test")[0]
+        forged = b"From: boss@b.test\r\nTo: bo@b.test\r\nMessage-ID: <1@a.test>\r\n\r\nPay\r\n"
+        with _submitting(a, "al@a.test") as client:
+            assert 550 == client.mail("bo@b.test")[0]
+            client.rset()
+            client.sendmail("al@a.test", ["bo@b.test"], forged)
+        eventually(lambda: len(a.mails("al@a.test")) == 1, 30)
+        assert "delivery-status" == a.mails("al@a.test")[0]["type"]
+        assert [] == b.mails("bo@b.test")
