@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import smtplib
 import socket
 import ssl
@@ -355,3 +356,41 @@ def test_submission_is_for_own_names(tmp_path: Path) -> None:
         eventually(lambda: len(a.mails("al@a.test")) == 1, 30)
         assert "delivery-status" == a.mails("al@a.test")[0]["type"]
         assert [] == b.mails("bo@b.test")
+
+
+# -- Postfix's smtp-sink, with a fault at each step
+
+_SINK = "/usr/sbin/smtp-sink"
+#: Option of smtp-sink → what becomes of the mail: a soft error, a hard one, a dropped connection,
+#: and 421 before that.
+_FAULTS = {"-r": "deferred", "-f": "failed", "-q": "deferred", "-Q": "deferred"}
+
+
+@pytest.mark.skipif(not Path(_SINK).exists(), reason="there is no Postfix")
+@pytest.mark.parametrize("option", _FAULTS)
+def test_faults_at_every_step(tmp_path: Path, option: str) -> None:
+    """What can be mended by time is tried again, and taken then; what cannot is told."""
+    steps = ("MAIL", "RCPT", "DATA", ".")
+    with relaying(tmp_path) as (world, port):
+        world.start()
+        urls = []
+        for number, step in enumerate(steps):
+            with _sink(port, option, step):
+                data = _MAIL.replace(b"<one@", b"<%d@" % number)
+                urls.append(world.put_mail(data, *_recipients("a", "b")))
+                eventually(lambda: world.status(urls[-1]) == _FAULTS[option], 30)
+        is_lost = _FAULTS[option] == "failed"
+        with _sink(port, "-m", "100"):
+            expected = "failed" if is_lost else None
+            eventually(lambda: {expected} == {world.status(url) for url in urls}, 30)
+
+
+@contextmanager
+def _sink(port: int, *words: str) -> Iterator[None]:
+    user = ["-u", "nobody"] if os.getuid() == 0 else []
+    with subprocess.Popen([_SINK, *user, *words, f"127.0.0.1:{port}", "10"]) as process:
+        try:
+            eventually(lambda: _listens(port))
+            yield
+        finally:
+            process.kill()

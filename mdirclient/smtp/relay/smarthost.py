@@ -45,8 +45,8 @@ _TOO_MANY: Final = 452
 _CLOSING: Final = 421
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})\s+")
-#: How the end of the connection shows.
-_LOST: Final = (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError, OSError)
+#: How the end of a conversation shows: what was said before it counts all the same.
+_LOST: Final = (aiosmtplib.SMTPException, OSError)
 
 
 @attrs.frozen
