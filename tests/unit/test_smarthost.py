@@ -1,0 +1,80 @@
+"""The conversation with a smarthost: what its replies mean for each recipient."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from mdirclient.smtp.outbox.outcome import Outcome, Refused
+from mdirclient.smtp.outbox.prepare import Prepared
+from mdirclient.smtp.relay.smarthost import Smarthost, parse_relay
+from tests.served import free_port
+from tests.system.test_relay import Host, smarthost
+
+
+def _sent(path: Path, host: Host | None, *recipients: str) -> tuple[Outcome, Smarthost]:
+    """The outcome of one mail; no host: nobody listens."""
+    port = free_port()
+    jobs = Smarthost(parse_relay(f"smtp://127.0.0.1:{port}?tls=no"), str(path), host="mx.test")
+
+    async def send() -> Outcome:
+        await jobs.start()
+        mail = path / "job.mail"
+        mail.write_bytes(b"Subject: x\r\n\r\na\rb\n")
+        prepared = Prepared(str(mail), "<>", "jo@ours.test", recipients, ())
+        return await jobs.send("job", prepared)
+
+    if host is None:
+        return asyncio.run(send()), jobs
+    with smarthost(host, port):
+        return asyncio.run(send()), jobs
+
+
+def test_all_are_taken(tmp_path: Path) -> None:
+    """More than fit into one transaction go in several; the null sender stays null."""
+    host = Host(says={"r149@x.test": ["452 4.5.3 Too many", "250 2.1.5 Ok"]})
+    recipients = tuple(f"r{number}@x.test" for number in range(150))
+    outcome, _ = _sent(tmp_path, host, *recipients)
+    assert Outcome("2.0.0") == outcome
+    assert [100, 49, 1] == [len(one) for _, one, _ in host.taken]
+    assert {"<>"} == {sender for sender, _, _ in host.taken}
+    assert b"Subject: x\r\n\r\na\r\nb\r\n" == host.taken[0][2]
+
+
+def test_some_are_not(tmp_path: Path) -> None:
+    """Each has its own reply, and the next process knows of it."""
+    host = Host(says={"a@x.test": ["550 5.1.1 No"], "b@x.test": ["450 Later"]})
+    outcome, jobs = _sent(tmp_path, host, "a@x.test", "b@x.test", "c@x.test")
+    refused = (
+        Refused("a@x.test", "5.1.1", "the smarthost says 550 5.1.1 No"),
+        Refused("b@x.test", "4.0.0", "the smarthost says 450 Later"),
+    )
+    assert Outcome("2.0.0", "", refused) == outcome
+    following = Smarthost(parse_relay("smtps://x"), str(tmp_path), host="mx.test")
+    asyncio.run(following.start())
+    assert {"job": outcome} == following.ended
+    jobs.forget("job")
+    assert [] == list(tmp_path.glob("job*"))
+
+
+def test_nobody_is(tmp_path: Path) -> None:
+    """As long as one may be taken later the mail is tried again."""
+    host = Host(says={"a@x.test": ["550 5.1.1 No"], "b@x.test": ["450 4.2.0 Later"]})
+    outcome, _ = _sent(tmp_path, host, "a@x.test", "b@x.test")
+    assert ("4.2.0", 2) == (outcome.status, len(outcome.refused))
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    """A smarthost that is away is asked again."""
+    outcome, _ = _sent(tmp_path, None, "a@x.test")
+    assert ("4.4.1", ()) == (outcome.status, outcome.refused)
+
+
+def test_end_of_the_mail(tmp_path: Path) -> None:
+    """What is said at the end counts for all who were taken, and a lost link for nobody."""
+    for end, status in (("554 5.7.1 Spam", "5.7.1"), ("451 Later", "4.0.0"), (None, "4.4.2")):
+        path = tmp_path / status
+        path.mkdir()
+        outcome, _ = _sent(path, Host(end=[end]), "a@x.test", "b@x.test")
+        assert status == outcome.status
+        assert [status, status] == [one.status for one in outcome.refused]
