@@ -24,7 +24,8 @@ def add_outbox(commands: argparse._SubParsersAction[Parser]) -> None:
         "outbox",
         help="send what is in the outbox; show the queue",
         description="Send the mails in the folders of the outbox, until a signal comes, by the"
-        " program that MDIR_SMTP_SENDMAIL names. Several may run: one at a time sends. With one of"
+        " smarthost that MDIR_SMTP_RELAY names, or the program of MDIR_SMTP_SENDMAIL. Several"
+        " may run: one at a time sends. With one of"
         " --list, --retry and --hold it does just that, and ends.",
     )
     tools = command.add_mutually_exclusive_group()

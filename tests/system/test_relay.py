@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import smtplib
@@ -10,15 +9,13 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 from mdirclient import Header
 from mdirclient.errors import SettingsError
@@ -26,6 +23,7 @@ from mdirclient.mdird.users import set_password
 from mdirclient.service.tls import own_certificate
 from mdirclient.smtp.relay.smarthost import Relay, parse_relay
 from tests.outboxed import ACCOUNT, JO, OUTBOX, PLACES, Outboxed, outboxed
+from tests.relayed import Host, smarthost
 from tests.served import free_port
 from tests.smtped import eventually, trusting
 
@@ -35,68 +33,6 @@ _MAIL = (
     "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n"
     "\r\nä\r\n"
 ).encode()
-
-
-@attrs.define
-class Host:
-    """A smarthost of another make, which says what a test wants.
-
-    Attributes:
-        says: recipient → replies to RCPT, the last one again and again.
-        end: replies at the end of the mail; None cuts the connection.
-        taken: reverse path, forward paths and bytes of each mail.
-    """
-
-    says: Mapping[str, list[str]] = attrs.field(factory=dict)
-    end: list[str | None] = attrs.field(factory=lambda: ["250 2.0.0 Ok"])
-    taken: list[tuple[str, list[str], bytes]] = attrs.field(factory=list)
-    logins: list[str] = attrs.field(factory=list)
-    tried: int = 0
-
-    async def handle_RCPT(  # noqa: N802 - the name is that of aiosmtpd
-        self, server: SMTP, session: Any, envelope: Any, address: str, options: list[str]
-    ) -> str:
-        """One recipient."""
-        replies = self.says.get(address, ["250 2.1.5 Ok"])
-        reply = replies.pop(0) if len(replies) > 1 else replies[0]
-        if reply.startswith("250"):
-            envelope.rcpt_tos.append(address)
-        return reply
-
-    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802
-        """The whole mail."""
-        self.tried += 1
-        reply = self.end.pop(0) if len(self.end) > 1 else self.end[0]
-        if reply is None or reply.startswith("250"):
-            self.taken.append((envelope.mail_from, envelope.rcpt_tos, envelope.content))
-        if reply is None:
-            assert isinstance(server.transport, asyncio.Transport)
-            server.transport.abort()
-            return "250 nobody hears this"
-        return reply
-
-    def login(self, server: Any, session: Any, envelope: Any, how: str, given: Any) -> AuthResult:
-        """One user, by a password."""
-        assert isinstance(given, LoginPassword)
-        self.logins.append(given.login.decode())
-        return AuthResult(success=given.password == b"se:cret")
-
-
-@contextmanager
-def smarthost(host: Host, port: int, context: ssl.SSLContext | None = None) -> Iterator[None]:
-    """Run it on a port until the context ends."""
-    options: dict[str, Any] = {"enable_SMTPUTF8": False, "decode_data": False}
-    if context:
-        options |= {
-            "tls_context": context, "require_starttls": True, "auth_required": True,
-            "authenticator": host.login,
-        }  # fmt: skip
-    controller = Controller(host, hostname="127.0.0.1", port=port, **options)
-    controller.start()
-    try:
-        yield
-    finally:
-        controller.stop()
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 from mdirclient.smtp.outbox.outcome import Outcome, Refused
 from mdirclient.smtp.outbox.prepare import Prepared
 from mdirclient.smtp.relay.smarthost import Smarthost, parse_relay
+from tests.relayed import Host, smarthost
 from tests.served import free_port
-from tests.system.test_relay import Host, smarthost
 
 
 def _sent(path: Path, host: Host | None, *recipients: str) -> tuple[Outcome, Smarthost]:
