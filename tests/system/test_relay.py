@@ -71,6 +71,16 @@ def test_each_recipient_for_itself(tmp_path: Path) -> None:
         assert "a@there.test" not in report.partition("message/rfc822")[0]
 
 
+def test_who_has_it_gets_it_once(tmp_path: Path) -> None:
+    """Nobody gets a mail again whose other recipients were taken away by its user."""
+    host = Host()
+    with relaying(tmp_path) as (world, port), smarthost(host, port):
+        world.put_mail(_MAIL, *_recipients("a"), ("settled", "a@there.test"))
+        world.start()
+        world.until(1)
+    assert [] == host.taken
+
+
 def test_nobody_is_taken(tmp_path: Path) -> None:
     """A mail that nobody takes stays in the outbox as failed, and its user is told."""
     host = Host(end=["554 5.7.1 Spam"])

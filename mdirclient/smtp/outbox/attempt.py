@@ -137,6 +137,9 @@ class Attempts:
             # The machine slept, or the mdird was away: somebody else may have it by now.
             await self._write_state(item, {"status": items.QUEUED, "sending": None})
             return
+        if not prepared.recipients:  # its user took away those who were left
+            await self._file_sent(item, prepared)
+            return
         outcome = await self._way.send(job, prepared)
         await self._record(item, outcome, prepared)
 
@@ -229,8 +232,7 @@ class Attempts:
         book, now = self._following.book, datetime.now(UTC)
         found = await asyncio.to_thread(self._preparer.prepare, item, path, book=book, now=now)
         left = tuple(one for one in found.recipients if one not in item.settled)
-        # Of a mail whose user took away who was left nobody is.
-        return attrs.evolve(found, recipients=left) if left else found
+        return attrs.evolve(found, recipients=left)
 
     async def _not_sent(self, item: Item, outcome: Outcome, recipients: tuple[str, ...]) -> None:
         if outcome.is_permanent:
