@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from mdirclient import Header
 from mdirclient.errors import SettingsError
-from mdirclient.smtp.followed import Live
+from mdirclient.smtp.followed import Followed, Live
 from mdirclient.smtp.outbox import item as items
+from mdirclient.smtp.outbox.box import Box
 from mdirclient.smtp.outbox.item import Retries, items_of, later, read_time, write_time
 from mdirclient.smtp.outbox.report import MAX_RETURNED, Failure, compose_report
 from mdirclient.smtp.outbox.sendmail import outcome_of, parse_words
@@ -46,6 +47,21 @@ def live(url: str, *fields: tuple[str, str], anchor: str = ANCHOR) -> Live:
 def test_times(text: str | None, expected: datetime | None) -> None:
     """RFC 3339 and RFC 5322; without a zone it is UTC."""
     assert expected == read_time(text)
+
+
+def test_a_folder_changes_between_two_questions() -> None:
+    """What left the folder a moment ago is not there, whoever asks first."""
+    nothing: Any = None
+    followed = Followed(nothing, "x", None, lambda: None, lambda *_, **__: None, event="stale")
+    box = Box(followed)
+    followed.entries[ANCHOR] = live(ANCHOR)
+    followed.touched = {ANCHOR}
+    assert box.item("al@a.test", ANCHOR, is_whole=False)
+    del followed.entries[ANCHOR]
+    followed.touched = {ANCHOR}
+    assert box.item("al@a.test", ANCHOR, is_whole=True) is None
+    assert {ANCHOR} == box.changed()
+    assert set() == box.changed()
 
 
 @given(st.text(max_size=40))

@@ -24,15 +24,21 @@ class Box:
         self._anchors: dict[str, str] = {}  # of each entry
         self._urls: dict[str, dict[str, None]] = {}  # of each anchor
         self._heads: dict[str, str] = {}  # of each anchor that is there
+        self._changed: set[str] = set()
 
     def changed(self) -> set[str]:
         """The anchors of what changed since the last call."""
+        self._catch_up()
+        found, self._changed = self._changed, set()
+        return found
+
+    def _catch_up(self) -> None:
+        """The entries change by themselves, between any two calls."""
         touched, self._followed.touched = self._followed.touched, set()
-        found = set()
         for url in touched:
             before = self._anchors.pop(url, None)
             if before is not None:
-                found.add(before)
+                self._changed.add(before)
                 self._urls[before].pop(url, None)
                 if self._heads.get(before) == url:
                     del self._heads[before]
@@ -45,11 +51,11 @@ class Box:
                 self._urls.setdefault(anchor, {})[url] = None
                 if live and items.url_of(live.header) == anchor:
                     self._heads[anchor] = url
-                found.add(anchor)
-        return found
+                self._changed.add(anchor)
 
     def item(self, address: str, anchor: str, *, is_whole: bool) -> Item | None:
         """The mail with an anchor; unless it is whole only with that entry, in constant time."""
+        self._catch_up()
         urls = self._urls.get(anchor)
         if not urls:
             return None
