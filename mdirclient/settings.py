@@ -97,6 +97,12 @@ SETTINGS: Final = (
         " allows a connection without TLS",
     ),
     Setting(
+        "MDIR_SMTP_DKIM",
+        None,
+        "directory with the keys that mails to the smarthost are signed with; default: `smtp-dkim`"
+        " beside the SMTP server's own database",
+    ),
+    Setting(
         "MDIR_SMTP_AUTHSERV",
         None,
         "authserv-ids, by commas, whose Authentication-Results in a mail are believed",
@@ -155,7 +161,14 @@ class Settings:
 
     def smtp_outbox(self) -> str:
         """Path of the directory that the sender of the outbox has to itself."""
-        return os.path.join(os.path.dirname(os.path.abspath(self.smtp_state())), "smtp-outbox")
+        return self._beside_state("smtp-outbox")
+
+    def smtp_dkim(self) -> str:
+        """Path of the directory with the keys that mails are signed with."""
+        return self.find("MDIR_SMTP_DKIM") or self._beside_state("smtp-dkim")
+
+    def _beside_state(self, name: str) -> str:
+        return os.path.join(os.path.dirname(os.path.abspath(self.smtp_state())), name)
 
     def smtp_socket(self) -> str:
         """Path of the socket where `mdir-smtp lmtp` listens."""

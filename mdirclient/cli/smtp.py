@@ -44,6 +44,7 @@ def parser() -> Parser:
     from mdirclient.cli.smtp_account import add_account
     from mdirclient.cli.smtp_block import add_block
     from mdirclient.cli.smtp_deliver import add_deliver
+    from mdirclient.cli.smtp_dkim import add_dkim
     from mdirclient.cli.smtp_outbox import add_outbox
     from mdirclient.cli.smtp_serve import add_lmtp, add_serve
 
@@ -55,6 +56,7 @@ def parser() -> Parser:
     add_serve(commands)
     add_account(commands)
     add_block(commands)
+    add_dkim(commands)
     return top
 
 

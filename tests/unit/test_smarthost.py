@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from mdirclient.service.log import make_log
 from mdirclient.smtp.outbox.outcome import Outcome, Refused
 from mdirclient.smtp.outbox.prepare import Prepared
 from mdirclient.smtp.relay.smarthost import Smarthost, parse_relay
@@ -12,17 +13,27 @@ from tests.relayed import Host, smarthost
 from tests.served import free_port
 
 
+def _jobs(url: str, path: Path) -> Smarthost:
+    keys = str(path / "keys")
+    return Smarthost(
+        parse_relay(url), str(path), host="mx.test", keys=keys, log=make_log(as_json=True)
+    )
+
+
 def _sent(path: Path, host: Host | None, *recipients: str) -> tuple[Outcome, Smarthost]:
     """The outcome of one mail; no host: nobody listens."""
     port = free_port()
-    jobs = Smarthost(parse_relay(f"smtp://127.0.0.1:{port}?tls=no"), str(path), host="mx.test")
+    jobs = _jobs(f"smtp://127.0.0.1:{port}?tls=no", path)
 
     async def send() -> Outcome:
         await jobs.start()
         mail = path / "job.mail"
         mail.write_bytes(b"Subject: x\r\n\r\na\rb\n")
         prepared = Prepared(str(mail), "<>", "jo@ours.test", recipients, ())
-        return await jobs.send("job", prepared)
+        try:
+            return await jobs.send("job", prepared)
+        finally:
+            await jobs.stop()
 
     if host is None:
         return asyncio.run(send()), jobs
@@ -50,7 +61,7 @@ def test_some_are_not(tmp_path: Path) -> None:
         Refused("b@x.test", "4.0.0", "the smarthost says 450 Later"),
     )
     assert Outcome("2.0.0", "", refused) == outcome
-    following = Smarthost(parse_relay("smtps://x"), str(tmp_path), host="mx.test")
+    following = _jobs("smtps://x", tmp_path)
     asyncio.run(following.start())
     assert {"job": outcome} == following.ended
     jobs.forget("job")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mdirclient import _fs
 from mdirclient.smtp.outbox.outcome import Outcome
-from mdirclient.smtp.outbox.runner import DONE, MAIL
+from mdirclient.smtp.outbox.runner import DONE, FINISHED, MAIL
 
 if TYPE_CHECKING:
     from mdirclient.smtp.outbox.prepare import Prepared
@@ -55,6 +55,10 @@ class Jobs(abc.ABC):
         """Where the mail of a job is to be."""
         return os.path.join(self.directory, job + MAIL)
 
+    def finished(self, job: str) -> str:
+        """Where it is as it leaves, for a way of sending that changes it."""
+        return os.path.join(self.directory, job + FINISHED)
+
     def beginning(self, job: str, size: int) -> bytes:
         """Up to so many bytes of the mail of a job; none if it was not prepared."""
         try:
@@ -66,5 +70,5 @@ class Jobs(abc.ABC):
     def forget(self, job: str) -> None:
         """The outcome of a job is kept elsewhere now."""
         self.ended.pop(job, None)
-        for suffix in (DONE, MAIL):
+        for suffix in (DONE, FINISHED, MAIL):
             _fs.remove(os.path.join(self.directory, job + suffix))

@@ -70,7 +70,7 @@ def run(settings: Settings, options: Options) -> None:
 async def _run(settings: Settings, options: Options, log: Log) -> None:
     ended = on_signal()
     # Before anything is waited for: what is wrong in the settings is said at once.
-    way = way_of(settings, options.seconds)
+    way = way_of(settings, options.seconds, log)
     mdird = await unless_ended(connected(settings, log), ended)
     if mdird is None:
         return
@@ -93,7 +93,7 @@ async def _run(settings: Settings, options: Options, log: Log) -> None:
         work.cancel()
 
 
-def way_of(settings: Settings, seconds: float) -> Jobs:
+def way_of(settings: Settings, seconds: float, log: Log) -> Jobs:
     """How mails are sent: to a smarthost if there is one, else by a sendmail program.
 
     Raises:
@@ -103,7 +103,8 @@ def way_of(settings: Settings, seconds: float) -> Jobs:
     if relay := settings.find("MDIR_SMTP_RELAY"):
         from mdirclient.smtp.relay.smarthost import Smarthost, parse_relay  # extra `smtp`
 
-        return Smarthost(parse_relay(relay), jobs, host=host_of(settings).name)
+        host, keys = host_of(settings).name, settings.smtp_dkim()
+        return Smarthost(parse_relay(relay), jobs, host=host, keys=keys, log=log)
     words = parse_words(settings.find("MDIR_SMTP_SENDMAIL") or _SENDMAIL)
     return Sendmail(words, jobs, seconds=seconds)
 

@@ -26,7 +26,7 @@ from typing import Any, Final
 from mdirclient import _fs
 
 LOCK: Final = "runner.lock"
-MAIL, DONE, STAGED = ".mail", ".done", ".new"
+MAIL, FINISHED, DONE, STAGED = ".mail", ".finished", ".done", ".new"
 #: Bytes of what a program prints that are kept.
 _MAX_OUTPUT: Final = 4096
 #: Seconds that an earlier runner may take for its last job; more than a job may have.

@@ -23,13 +23,15 @@ import aiosmtplib
 import attrs
 
 from mdirclient import _fs
-from mdirclient.errors import SettingsError
+from mdirclient.errors import SettingsError, StoreError
 from mdirclient.smtp.outbox.jobs import Jobs
 from mdirclient.smtp.outbox.outcome import Outcome, Refused
 from mdirclient.smtp.outbox.runner import DONE, STAGED
 from mdirclient.smtp.outbox.sendmail import left_outcomes
+from mdirclient.smtp.relay.worker import Worker
 
 if TYPE_CHECKING:
+    from mdirclient.service.log import Log
     from mdirclient.smtp.outbox.prepare import Prepared
 
 _NAME: Final = "MDIR_SMTP_RELAY"
@@ -43,7 +45,6 @@ _QUIT_TIMEOUT: Final = 5.0
 _TOGETHER: Final = 100
 _TOO_MANY: Final = 452
 _CLOSING: Final = 421
-_LINE_END = re.compile(rb"\r\n|\r|\n")
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})\s+")
 #: How the end of a conversation shows: what was said before it counts all the same.
 _LOST: Final = (aiosmtplib.SMTPException, OSError)
@@ -104,6 +105,8 @@ class Smarthost(Jobs):
         relay: where it is.
         directory: of the jobs.
         host: name of this host.
+        keys: directory of the keys that mails are signed with.
+        log: of mails that are not signed.
         context: of TLS; None: certificates are verified by what the system trusts.
     """
 
@@ -113,11 +116,16 @@ class Smarthost(Jobs):
         directory: str,
         *,
         host: str,
+        keys: str,
+        log: Log,
         context: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(directory)
         self._relay = relay
         self._host = host
+        self._log = log
+        self._worker = Worker(keys)
+        self._unsigned: set[str] = set()  # domains of which it was said
         self._context = context or ssl.create_default_context()
 
     @property
@@ -132,7 +140,7 @@ class Smarthost(Jobs):
 
     async def send(self, job: str, prepared: Prepared) -> Outcome:
         """Send the mail of a job. Its outcome is kept until `forget`, also by the next process."""
-        outcome = await self._send(prepared)
+        outcome = await self._send(job, prepared)
         self.ended[job] = outcome
         done = {"id": job, **attrs.asdict(outcome)}
         # What is known already is kept, should this process die before the mdir has it.
@@ -141,7 +149,8 @@ class Smarthost(Jobs):
         return outcome
 
     async def stop(self) -> None:
-        """Nothing is held between two mails."""
+        """End the process that signs."""
+        await self._worker.close()
 
     def _keep(self, job: str, data: bytes) -> None:
         place = os.path.join(self.directory, job)
@@ -149,7 +158,7 @@ class Smarthost(Jobs):
 
     # -- the conversation
 
-    async def _send(self, prepared: Prepared) -> Outcome:
+    async def _send(self, job: str, prepared: Prepared) -> Outcome:
         relay = self._relay
         client = aiosmtplib.SMTP(
             hostname=relay.host,
@@ -166,16 +175,29 @@ class Smarthost(Jobs):
             await client.connect()
             if client.is_ehlo_or_helo_needed:
                 await _greet(client)
-            data = await asyncio.to_thread(_read, prepared.path)
+            data = await self._finished(job, prepared, client)
             return _outcome(await _converse(client, prepared, data))
         except aiosmtplib.SMTPResponseException as error:
             # Of the connection and the login, not of the mail: time or its owner mends that.
             status = _status(error.code, error.message)
             return Outcome(f"4{status[1:]}", f"{self.name}: {_said(error.code, error.message)}")
+        except StoreError as error:
+            return Outcome("4.3.0", str(error))
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             return Outcome("4.4.1", f"{self.name}: {_of_error(error)}")
         finally:
             await _farewell(client)
+
+    async def _finished(self, job: str, prepared: Prepared, client: aiosmtplib.SMTP) -> bytes:
+        """The bytes of a mail as they leave: what the smarthost takes is known now."""
+        domain = prepared.author.rpartition("@")[2].lower()
+        path = self.finished(job)
+        is_8bit = client.supports_extension("8bitmime")
+        signatures = await self._worker.finish(prepared.path, path, domain=domain, is_8bit=is_8bit)
+        if not signatures and domain not in self._unsigned:
+            self._unsigned.add(domain)
+            self._log("not-signed", domain=domain, reason=f"no key: mdir-smtp dkim {domain}")
+        return await asyncio.to_thread(_read, path)
 
 
 async def _greet(client: aiosmtplib.SMTP) -> None:
@@ -301,6 +323,5 @@ def _is_loopback(host: str) -> bool:
 
 
 def _read(path: str) -> bytes:
-    """A mail as it leaves: no bare CR or LF, which some hosts take for the end of a line."""
     with open(path, "rb") as file:
-        return _LINE_END.sub(b"\r\n", file.read())
+        return file.read()

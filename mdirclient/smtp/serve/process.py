@@ -115,7 +115,7 @@ async def _serve(
         stopping = asyncio.Event()
         sending: list[asyncio.Task[None]] = []
         if has_relay:
-            way, options = way_of(settings, 0.0), sender.Options()
+            way, options = way_of(settings, 0.0, log), sender.Options()
             work = send(settings, mdird, following, way, options, stopping=stopping, log=log)
             sending.append(loop.create_task(work))
         # Who comes a moment later need not be told to come again.
