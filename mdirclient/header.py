@@ -24,7 +24,8 @@ OWN_FIELDS: Final = frozenset(
     "content-disposition size sha256 message-size message-sha256 kept-whole truncated "
     "received envelope-from envelope-to client-address client-name helo "
     "authentication-results type id name address user alias replaces pending-reason "
-    "status queued attempts next-attempt reason sending settled send-after".split()
+    "status queued attempts next-attempt reason sending settled send-after "
+    "envelope-options recipient-options".split()
 )
 
 _NAME = re.compile(r"[!-9;-~]+")

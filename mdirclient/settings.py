@@ -48,6 +48,17 @@ SETTINGS: Final = (
     Setting("MDIR_SMTP_OUTBOX", "SMTP/Outbox", "a folder for each address: what is to be sent"),
     Setting("MDIR_SMTP_SPAM", "SMTP/Spam", "a folder for each address: what its user calls spam"),
     Setting(
+        "MDIR_SMTP_DELAYED",
+        "SMTP/Delayed",
+        "a folder for each address: senders that greylisting told to come again",
+    ),
+    Setting("MDIR_SMTP_GREYLIST", "on", "`off` turns greylisting off"),
+    Setting(
+        "MDIR_SMTP_DNS",
+        None,
+        "the DNS server that is asked for SPF, `address` or `address:port`; default: the system's",
+    ),
+    Setting(
         "MDIR_SMTP_LISTEN",
         "smtp://127.0.0.1:2525",
         "where `mdir-smtp serve` listens: `smtp://`, `submission://`, `submissions://`, `lmtp://`"

@@ -18,7 +18,7 @@ from mdirclient.smtp.accounts import Places, add_account
 from tests.mounted import UID, enclosed, open_to_all, users
 from tests.served import free_port
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam")
+PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 JO, LI = "jo@ours.test", "li@ours.test"
 _AS_MDIR = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups"]
 

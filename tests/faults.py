@@ -23,7 +23,7 @@ from mdirclient.smtp.accounts import Places, add_account
 from tests.mounted import UID, open_to_all
 from tests.system.commands import SCRIPTS
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam")
+PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 JO = "jo@ours.test"
 #: An address that the MTA believes in, and the mdir does not.
 GHOST = "ghost@ours.test"

@@ -21,6 +21,7 @@ from mdirclient.mdird.users import find_user, set_password
 from mdirclient.service.listen import Place, listen
 from mdirclient.settings import Settings
 from mdirclient.smtp.accounts import Places, add_account
+from mdirclient.smtp.antispam.spf import SPF
 from mdirclient.smtp.deliver import Host
 from mdirclient.smtp.following import Following
 from mdirclient.smtp.serve.certificates import Certificates
@@ -30,7 +31,7 @@ from mdirclient.smtp.serve.server import Server
 from mdirclient.smtp.state import State
 from tests.served import Served, serving
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam")
+PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 ACCOUNTS = ("jo@ours.test", "li@ours.test")
 KINDS = ("smtp", "submission", "submissions", "lmtp")
 
@@ -99,10 +100,12 @@ def smtp_serving(
     accounts: tuple[str, ...] = ACCOUNTS,
     passwords: bool = False,
     lmtp_socket: bool = False,
+    dns: int | None = None,
+    now: Callable[[], float] = time.time,
 ) -> Iterator[Smtped]:
     """Serve accounts on a port for each kind of listener, until the context ends.
 
-    With `lmtp_socket` also at `lmtp` in the directory.
+    With `lmtp_socket` also at `lmtp` in the directory. `dns` is the port of a DNS server for SPF.
     """
     given = {"MDIR_SMTP_HOSTNAME": "mx.test", **(settings or {})}
     with ExitStack() as stack:
@@ -116,14 +119,22 @@ def smtp_serving(
         stack.callback(state.close)
         world = Smtped(path, served, state)
         environ = {"MDIRD": served.unix, "MDIR_STORE": f"file://{served.path}/store", **given}
-        running = _running(world, Settings(environ), limits or Limits(), lmtp_socket=lmtp_socket)
+        running = _running(
+            world, Settings(environ), limits or Limits(), lmtp_socket=lmtp_socket, dns=dns, now=now
+        )
         stack.enter_context(running)
         yield world
 
 
 @contextmanager
 def _running(
-    world: Smtped, settings: Settings, limits: Limits, *, lmtp_socket: bool
+    world: Smtped,
+    settings: Settings,
+    limits: Limits,
+    *,
+    lmtp_socket: bool,
+    dns: int | None,
+    now: Callable[[], float],
 ) -> Iterator[None]:
     sockets = {kind: listen(Place(host="127.0.0.1"))[0] for kind in KINDS}
     world.ports = {kind: one.getsockname()[1] for kind, one in sockets.items()}
@@ -147,9 +158,11 @@ def _running(
         async with await aio.connect(settings=settings) as mdird, aclosing(reserve):
             world.mdird = mdird
             following = Following(mdird, places, log)
+            spf = SPF(host=host.name, nameservers=[("127.0.0.1", dns)]) if dns else None
             server = world.server = Server(
-                mdird, following, world.state, places=places, host=host, limits=limits, log=log
-            )
+                mdird, following, world.state, places=places, host=host, limits=limits, log=log,
+                spf=spf, now=now,
+            )  # fmt: skip
             followed = loop.create_task(following.run())
             listening = [
                 (listener_of(kind, host.name, tls, limits), one) for kind, one in sockets.items()

@@ -43,6 +43,7 @@ def parser() -> Parser:
     from mdirclient.cli.arguments import Parser
     from mdirclient.cli.smtp_account import add_account
     from mdirclient.cli.smtp_block import add_block
+    from mdirclient.cli.smtp_delayed import add_delayed
     from mdirclient.cli.smtp_deliver import add_deliver
     from mdirclient.cli.smtp_dkim import add_dkim
     from mdirclient.cli.smtp_outbox import add_outbox
@@ -56,6 +57,7 @@ def parser() -> Parser:
     add_serve(commands)
     add_account(commands)
     add_block(commands)
+    add_delayed(commands)
     add_dkim(commands)
     return top
 

@@ -12,7 +12,7 @@ from mdirclient.cli import exits
 from mdirclient.cli.arguments import Parser, UsageError, add_config, say, settings_of, shown
 
 if TYPE_CHECKING:
-    from mdirclient.smtp.blocks import Blocks
+    from mdirclient.smtp.antispam.blocks import Blocks
 
 _WEEK: Final = 604_800.0
 
@@ -67,7 +67,7 @@ def parse_network(text: str) -> str:
 
 
 def _block(arguments: argparse.Namespace) -> int:
-    from mdirclient.smtp.blocks import Blocks
+    from mdirclient.smtp.antispam.blocks import Blocks
 
     given = arguments.remove if arguments.add is None else arguments.add
     network = "" if given is None else parse_network(given)
@@ -87,7 +87,7 @@ def _block(arguments: argparse.Namespace) -> int:
 
 
 def _add(blocks: Blocks, network: str, now: float, seconds: float) -> int:
-    from mdirclient.smtp.blocks import Block
+    from mdirclient.smtp.antispam.blocks import Block
 
     with blocks.writing() as writing:
         writing.add(Block(network, now + seconds, 0, now, "by hand"))

@@ -29,11 +29,16 @@ _LIMITS: Final = (
         "SECONDS",
         "that who asks for many unknown recipients is blocked at first; 0: not at all",
     ),
+    (
+        "grey-for",
+        "SECONDS",
+        "after which a sender that greylisting told to come again is let in; 0: none is told",
+    ),
 )
 
 #: The same of networks.
 _NETWORKS: Final = (
-    ("allow", "exempt from --per-address, --early and --block-for"),
+    ("allow", "exempt from --per-address, --early, --block-for and --grey-for"),
     ("trust", "whose LMTP clients may say whose mail they bring (XFORWARD)"),
 )
 
@@ -126,7 +131,7 @@ def _run(arguments: argparse.Namespace, listen: str | None, *, has_tls: bool) ->
 
 
 def _number(name: str, text: str, kind: type[int | float]) -> int | float:
-    least = 0 if name in ("early", "block-for") else 1
+    least = 0 if name in ("early", "block-for", "grey-for") else 1
     try:
         number = kind(text)
     except ValueError:

@@ -31,7 +31,7 @@ class Places:
     """The folders agreed on. Each holds a folder for each address; `users` an entry a user.
 
     Attributes:
-        users, accounts, outbox, spam: paths of the folders.
+        users, accounts, outbox, spam, delayed: paths of the folders.
         postmaster: the address that gets what is for postmaster and abuse.
         separators: characters that end the name of an account in an address.
     """
@@ -40,21 +40,20 @@ class Places:
     accounts: str
     outbox: str
     spam: str
+    delayed: str
     postmaster: str | None = None
     separators: str = "+"
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Places:
         """As the settings say."""
-        names = ("MDIR_USERS", "MDIR_SMTP_ACCOUNTS", "MDIR_SMTP_OUTBOX", "MDIR_SMTP_SPAM")
-        users, accounts, outbox, spam = (settings.get(name).strip("/") for name in names)
+        names = ("ACCOUNTS", "OUTBOX", "SPAM", "DELAYED")
+        folders = {name.lower(): settings.get(f"MDIR_SMTP_{name}").strip("/") for name in names}
         return cls(
-            users,
-            accounts,
-            outbox,
-            spam,
-            settings.find("MDIR_SMTP_POSTMASTER"),
-            settings.get("MDIR_SMTP_SEPARATOR"),
+            users=settings.get("MDIR_USERS").strip("/"),
+            postmaster=settings.find("MDIR_SMTP_POSTMASTER"),
+            separators=settings.get("MDIR_SMTP_SEPARATOR"),
+            **folders,
         )
 
 
@@ -182,7 +181,7 @@ def read_book(mdird: Mdird, places: Places) -> Book:
 def add_account(
     mdird: Mdird, places: Places, address: str, *, user: str | None = None, mount: str | None = None
 ) -> str:
-    """Make what an address needs where it is missing: user, outbox, spam and account folder.
+    """Make what an address needs where it is missing: user, account folder, and those beside it.
 
     Args:
         mdird: where to make it.
@@ -207,7 +206,7 @@ def add_account(
     _add_user(mdird, places.users, owner, name)
     fields = [("type", "dir"), ("name", name), ("address", name), ("user", owner)]
     mdird.put(places.accounts, Header(fields))
-    for place in (places.accounts, places.outbox, places.spam):
+    for place in (places.accounts, places.outbox, places.spam, places.delayed):
         folder = f"{place}/{name}"
         make_folder(mdird, folder)
         # Of a folder that has an owner already nothing changes.

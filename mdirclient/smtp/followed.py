@@ -87,6 +87,11 @@ class Followed:
         #: The one that is read now.
         self.subscription: AsyncSubscription | None = None
 
+    @property
+    def version(self) -> int:
+        """Of the folder, as far as it was read."""
+        return self._version
+
     async def beat(self) -> None:
         """Ask whether the subscription still says everything; if not, subscribe again."""
         if not self.is_current:

@@ -56,6 +56,36 @@ MIGRATIONS: Final = (
         PRIMARY KEY (network, recipient)
     ) WITHOUT ROWID;
     CREATE INDEX unknown_at ON unknown (at)""",
+    """CREATE TABLE grey (
+        source TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        recipient TEXT NOT NULL,
+        first REAL NOT NULL,
+        last REAL NOT NULL,
+        passed INTEGER NOT NULL,
+        domain TEXT NOT NULL,
+        PRIMARY KEY (source, sender, recipient)
+    ) WITHOUT ROWID;
+    CREATE INDEX grey_last ON grey (last);
+    CREATE TABLE known (network TEXT PRIMARY KEY, passes INTEGER NOT NULL, at REAL NOT NULL)
+        WITHOUT ROWID;
+    CREATE INDEX known_at ON known (at);
+    CREATE TABLE correspondent (
+        account TEXT NOT NULL,
+        address TEXT NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (account, address)
+    ) WITHOUT ROWID;
+    CREATE INDEX correspondent_at ON correspondent (at);
+    CREATE TABLE delayed (
+        account TEXT NOT NULL,
+        slot INTEGER NOT NULL,
+        source TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (account, slot)
+    ) WITHOUT ROWID""",
 )
 _TIMEOUT: Final = 10.0
 #: Rows that are forgotten in one transaction.

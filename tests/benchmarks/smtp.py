@@ -33,7 +33,7 @@ from mdirclient.smtp.accounts import Places, add_account
 from tests.postfixed import Postfix, postfix
 from tests.served import free_port
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam")
+PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 ACCOUNT = "mail@postfix.test"
 #: Bytes of a mail → mails of a run.
 SIZES = {4_000: 500, 100_000: 200, 5_000_000: 40}

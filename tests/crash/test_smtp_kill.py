@@ -26,7 +26,7 @@ from mdirclient.smtp.accounts import Places, add_account
 from tests.served import free_port
 from tests.system.commands import SCRIPTS
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam")
+PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 _SENDERS = 6
 _SIZES = (100, 3_000, 60_000, 300_000)
 

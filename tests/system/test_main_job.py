@@ -114,7 +114,7 @@ def test_account_has_user_outbox_and_spam(world: World) -> None:
         (user,) = mdird.lookup("Users")
         assert ("user", "JojoLapin") == (user["type"], user["name"])
         assert ("jo@machin.com", "jo@other.org") == user.get_all("address")
-        for place in ("SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam"):
+        for place in ("SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed"):
             assert ["jo@machin.com", "jo@other.org"] == [h["name"] for h in mdird.lookup(place)]
         (account, _) = mdird.lookup("SMTP/Accounts")
         assert ("jo@machin.com", "JojoLapin") == (account["address"], account["user"])

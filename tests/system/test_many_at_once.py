@@ -21,7 +21,7 @@ from tests.mails import small, two_photos
 from tests.system.commands import World
 
 ACCOUNTS = ["jo@machin.com", "li@machin.com"]
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam")
+PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 
 
 def urls(world: World, account: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import smtplib
 import socket
 import ssl
@@ -298,10 +299,61 @@ def test_submission_is_for_own_names(tmp_path: Path) -> None:
         with _submitting(a, "al@a.test") as client:
             assert 550 == client.mail("bo@b.test")[0]
             client.rset()
-            client.sendmail("al@a.test", ["bo@b.test"], forged)
-        eventually(lambda: len(a.mails("al@a.test")) == 1, 30)
-        assert "delivery-status" == a.mails("al@a.test")[0]["type"]
+            for mail, expected in (
+                (forged, (550, b"5.7.1 This address is not yours")),
+                (forged.replace(b"From", b"X"), (554, b"5.6.0 The field From cannot be used")),
+                (
+                    forged.replace(b"boss@b", b"al@a, boss@b"),
+                    (550, b"5.7.1 This address is not yours"),
+                ),
+                (
+                    b"Received: x\r\n" * 51 + forged.replace(b"boss@b", b"al@a"),
+                    (554, b"5.4.6 Too many hops"),
+                ),
+            ):
+                for recipient in ("bo@b.test", "al@a.test"):
+                    with pytest.raises(smtplib.SMTPDataError) as caught:
+                        client.sendmail("al@a.test", [recipient], mail)
+                    assert expected == caught.value.args
+        assert [] == a.mails("al@a.test")
         assert [] == b.mails("bo@b.test")
+
+
+def test_what_users_want_to_be_told(tmp_path: Path) -> None:
+    """DSN is for users only (RFC 3461): of own recipients, and of a smarthost without it."""
+    mail = b"From: al@a.test\r\nSubject: Hi\r\nMessage-ID: <1@a.test>\r\n\r\nbody\r\n"
+    with two_servers(tmp_path) as (a, _):
+        with smtplib.SMTP("127.0.0.1", a.ports["smtp"], timeout=30) as client:
+            client.ehlo()
+            assert not client.has_extn("dsn")
+            assert 555 == client.mail("al@a.test", ["RET=HDRS"])[0]
+        with _submitting(a, "al@a.test") as client:
+            client.ehlo()
+            assert client.has_extn("dsn")
+            assert 555 == client.mail("al@a.test", ["RET=ALL"])[0]
+            client.mail("al@a.test", ["RET=HDRS", "ENVID=QQ+2B1"])
+            assert 555 == client.rcpt("bo@b.test", ["NOTIFY=NEVER,SUCCESS"])[0]
+            assert 250 == client.rcpt("al@a.test", ["NOTIFY=SUCCESS"])[0]
+            orcpt = "ORCPT=rfc822;bo+2Bx@b.test"
+            assert 250 == client.rcpt("bo@b.test", ["NOTIFY=SUCCESS,FAILURE", orcpt])[0]
+            assert 250 == client.rcpt("nobody@b.test", ["NOTIFY=NEVER"])[0]
+            assert 250 == client.rcpt("nothing@b.test", ["NOTIFY=FAILURE"])[0]
+            assert 250 == client.data(mail)[0]
+        eventually(lambda: _kinds(a).count("delivery-status") == 3, 30)
+        found = [_text(a, one) for one in a.mails("al@a.test") if one.get("type")]
+        by_action = {re.findall(r"Action: (\w+)", text)[0]: text for text in found}
+        assert {"delivered", "relayed", "failed"} == set(by_action)
+        assert all("Original-Envelope-Id: QQ+1" in text for text in found)
+        assert all("body" not in text for text in found)
+        assert "Original-Recipient: rfc822; bo+x@b.test" in by_action["relayed"]
+        assert "Final-Recipient: rfc822; al@a.test" in by_action["delivered"]
+        assert "Final-Recipient: rfc822; nothing@b.test" in by_action["failed"]
+        assert not any("nobody@b.test" in text for text in found)
+
+
+def _text(one: Served, header: Header) -> str:
+    with one.world.connect() as mdird, mdird.store.open(header["anchor"][:-1] + "0") as file:
+        return file.read().decode()
 
 
 # -- Postfix's smtp-sink, with a fault at each step

@@ -306,7 +306,7 @@ def test_what_went_wrong_is_shown(mdir: Mdird, capsys: pytest.CaptureFixture[str
 
 def test_accounts_have_rules(mdir: Mdird) -> None:
     """The user of an account files into its folder."""
-    places = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam")
+    places = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
     add_account(mdir, places, "jo@x.org", user="jo")
     folder = "SMTP/Accounts/jo@x.org"
     install_rules(mdir, folder, b'require "fileinto"; fileinto "Lists";')

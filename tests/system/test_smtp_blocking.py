@@ -11,7 +11,7 @@ from tests.mails import small
 from tests.smtped import ACCOUNTS, Smtped, code, crlf, eventually, send, smtp_serving
 
 JO = ACCOUNTS[0]
-STRICT = Limits(allow=(), early=0)
+STRICT = Limits(allow=(), early=0, grey_for=0)
 
 
 def asked(world: Smtped, *recipients: str) -> list[str]:
@@ -101,7 +101,10 @@ def test_what_does_not_count(tmp_path: Path) -> None:
 
 def test_it_can_be_off(tmp_path: Path) -> None:
     """With 0, and by default for loopback, nobody is blocked."""
-    for name, limits in (("off", Limits(allow=(), early=0, block_for=0)), ("local", Limits())):
+    for name, limits in (
+        ("off", Limits(allow=(), early=0, block_for=0, grey_for=0)),
+        ("local", Limits()),
+    ):
         with smtp_serving(tmp_path / name, limits) as world:
             harvested(world)
             assert ["550 5.1.1", "250 2.1.5"] == asked(world, "amy@ours.test", JO)

@@ -95,7 +95,7 @@ def test_quota(shared: Smtped) -> None:
 
 def test_who_is_refused_takes_nobodys_place(tmp_path: Path) -> None:
     """One address with more than its share does not keep others out."""
-    limits = Limits(per_address=3, connections=20, early=0, allow=())
+    limits = Limits(per_address=3, connections=20, early=0, allow=(), grey_for=0)
     with smtp_serving(tmp_path, limits) as world:
         port = world.ports["smtp"]
         held = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(40)]
@@ -109,7 +109,7 @@ def test_who_is_refused_takes_nobodys_place(tmp_path: Path) -> None:
 
 def test_limits_of_addresses(tmp_path: Path) -> None:
     """So many connections from one address, and all; loopback is exempt unless told otherwise."""
-    limits = Limits(per_address=2, connections=4, early=0, allow=())
+    limits = Limits(per_address=2, connections=4, early=0, allow=(), grey_for=0)
     with smtp_serving(tmp_path, limits) as world:
         with (
             world.client() as one,
@@ -126,7 +126,7 @@ def test_limits_of_addresses(tmp_path: Path) -> None:
 
 def test_early_talkers(tmp_path: Path) -> None:
     """Who does not wait for the greeting is not listened to; who does is greeted."""
-    with smtp_serving(tmp_path, Limits(early=0.3, allow=())) as world:
+    with smtp_serving(tmp_path, Limits(early=0.3, allow=(), grey_for=0)) as world:
         with world.socket() as sock:
             sock.sendall(b"EHLO x\r\n")
             assert b"554 5.5.0 " == b"".join(iter(lambda: sock.recv(1000), b""))[:10]
@@ -173,7 +173,7 @@ def test_a_client_that_does_not_read(tmp_path: Path) -> None:
 
 def test_a_handshake_that_breaks_off(tmp_path: Path) -> None:
     """Nothing of it stays, after STARTTLS and where TLS comes first; both count from the start."""
-    limits = Limits(per_address=3, allow=(), early=0)
+    limits = Limits(per_address=3, allow=(), early=0, grey_for=0)
     with smtp_serving(tmp_path, limits) as world:
         assert world.server
         for kind in ["smtp", "submissions"] * 5:
@@ -215,7 +215,7 @@ def said_with_the_handshake(sock: socket.socket, line: bytes) -> bytes:
 
 def test_a_command_with_the_end_of_the_handshake(tmp_path: Path) -> None:
     """TLS 1.3: what a client says at once is heard after STARTTLS, else it is too early."""
-    with smtp_serving(tmp_path, Limits(early=1, allow=())) as world:
+    with smtp_serving(tmp_path, Limits(early=1, allow=(), grey_for=0)) as world:
         with world.socket() as sock:
             assert b"220" == sock.recv(1000)[:3]
             sock.sendall(b"EHLO x\r\nSTARTTLS\r\n")

@@ -10,7 +10,7 @@ from mdirclient import Header, connect
 from mdirclient.smtp.accounts import NoIDNAError, Places, add_account, find_account, read_book
 from mdirclient.smtp.book import Book
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam")
+PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 NAMES = (
     "jo@ours.test",
     "jo+lists@ours.test",

@@ -17,7 +17,7 @@ from mdirclient.smtp.followed import Followed, Live
 from mdirclient.smtp.outbox import item as items
 from mdirclient.smtp.outbox.box import Box
 from mdirclient.smtp.outbox.item import Retries, items_of, later, read_time, write_time
-from mdirclient.smtp.outbox.report import MAX_RETURNED, Failure, compose_report
+from mdirclient.smtp.outbox.report import MAX_RETURNED, Notice, compose_report
 from mdirclient.smtp.outbox.sendmail import outcome_of, parse_words
 
 NOW = datetime(2026, 11, 27, 6, 0, tzinfo=UTC)
@@ -204,7 +204,7 @@ def test_words() -> None:
 )
 def test_notifications(original: bytes) -> None:
     """Another parser reads all of it; lines are short, and nothing can be put in."""
-    failure = Failure(
+    notice = Notice(
         address="jo@ours.test",
         subject="Grüße\u2028",
         recipients=("x@there.test", "y@there.test"),
@@ -215,8 +215,8 @@ def test_notifications(original: bytes) -> None:
         key="k",
         what_now="Nothing.",
     )
-    data = compose_report(failure, original, host="mx.test", now=NOW)
-    assert data == compose_report(failure, original, host="mx.test", now=NOW)
+    data = compose_report(notice, original, host="mx.test", now=NOW)
+    assert data == compose_report(notice, original, host="mx.test", now=NOW)
     report = email.message_from_bytes(data, policy=email.policy.default)
     parts = list(report.iter_parts())
     assert [] == report.defects

@@ -14,8 +14,8 @@ import pytest
 
 from mdirclient.cli.smtp import main
 from mdirclient.errors import StoreError
-from mdirclient.smtp.blocks import Block, Blocks
-from mdirclient.smtp.serve.blocking import Blocking, Visit
+from mdirclient.smtp.antispam.blocking import Blocking, Visit
+from mdirclient.smtp.antispam.blocks import Block, Blocks
 from mdirclient.smtp.serve.limits import Limits, parse_networks
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -196,7 +196,7 @@ def test_it_survives(world: World) -> None:
 def test_it_survives_a_kill(world: World) -> None:
     """A block that was kept by a process is there after SIGKILL."""
     program = (
-        "import os, sys; from mdirclient.smtp.blocks import Block, Blocks\n"
+        "import os, sys; from mdirclient.smtp.antispam.blocks import Block, Blocks\n"
         "with Blocks(sys.argv[1]).writing() as writing:\n"
         "    writing.put(Block('192.0.2.1', 4e9, 1, 0, ''))\n"
         "os.kill(os.getpid(), 9)"

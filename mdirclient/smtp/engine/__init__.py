@@ -2,7 +2,7 @@
 
 Sources: RFC 5321 (SMTP), RFC 2033 (LMTP), RFC 2920 (PIPELINING), RFC 1870 (SIZE), RFC 6152
 (8BITMIME), RFC 6531 (SMTPUTF8), RFC 2034 (ENHANCEDSTATUSCODES), RFC 3207 (STARTTLS), RFC 4954
-(AUTH), RFC 8314 (submission), Postfix's XFORWARD_README.
+(AUTH), RFC 8314 (submission), RFC 3461 (DSN, for users only), Postfix's XFORWARD_README.
 """
 
 from mdirclient.smtp.engine.connection import Connection

@@ -6,14 +6,16 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from typing import Final
 
 import attrs
 
 from mdirclient.smtp.engine import reply as replies
-from mdirclient.smtp.engine.events import Forwarded, Profile, Transaction
-from mdirclient.smtp.engine.path import Path, PathError, parse_path
+from mdirclient.smtp.engine.events import Forwarded, Profile, RcptTo, Transaction
+from mdirclient.smtp.engine.path import PathError, parse_path
 from mdirclient.smtp.engine.reply import Reply
+from mdirclient.smtp.wishes import MAIL_PARAMETERS, RCPT_PARAMETERS, XTEXT, words_of
 
 #: Octets of a command line. RFC 5321 §4.5.3.1.4 allows 512, and extensions more.
 MAX_LINE: Final = 4_096
@@ -64,16 +66,31 @@ _FOREIGN: Final = frozenset(["GET", "POST", "PUT", "CONNECT", "OPTIONS", "HEAD"]
 _COMMAND = re.compile(r"([A-Za-z]+)(?: +(.*))?", re.DOTALL)
 _SIZE = re.compile(r"[0-9]{1,20}")
 _HEX = re.compile(r"\+([0-9A-F]{2})")
-_XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})*")
+_XTEXT = re.compile(XTEXT)
 
+
+def _holds(check: Callable[[str], bool], value: str | None) -> bool:
+    return value is not None and check(value)
+
+
+_Parameters = Mapping[str, Callable[[str | None], bool]]
 #: Parameters of MAIL, and whether a value is one of theirs.
-_MAIL_PARAMETERS: Final[Mapping[str, Callable[[str | None], bool]]] = {
+_MAIL_PARAMETERS: Final[_Parameters] = {
     "SIZE": lambda value: value is not None and bool(_SIZE.fullmatch(value)),
     "BODY": lambda value: (value or "").upper() in ("7BIT", "8BITMIME"),
     "SMTPUTF8": lambda value: value is None,
     "AUTH": lambda value: value is not None and bool(_XTEXT.fullmatch(value)),
     "XEXACT": lambda value: value is None,
 }
+#: The same of those that users may say (RFC 3461), and of RCPT.
+_OF_USERS: Final[_Parameters] = {
+    **_MAIL_PARAMETERS,
+    **{name: partial(_holds, check) for name, check in MAIL_PARAMETERS.items()},
+}
+_RCPT_OF_USERS: Final[_Parameters] = {
+    name: partial(_holds, check) for name, check in RCPT_PARAMETERS.items()
+}
+_NONE: Final[_Parameters] = {}
 #: Attributes of XFORWARD → field of `Forwarded`, or None for what is not kept.
 FORWARDED: Final[Mapping[str, str | None]] = {
     "NAME": "name",
@@ -141,7 +158,7 @@ def parse_mail(argument: str, profile: Profile, *, is_trusted: bool) -> Transact
         path, words = parse_path(argument[5:], is_reverse=True)
     except PathError:
         return replies.BAD_SENDER
-    given = _parameters(words)
+    given = _parameters(words, _OF_USERS if profile.is_submission else _MAIL_PARAMETERS)
     is_refused = {"AUTH": not profile.is_submission, "XEXACT": not is_trusted}
     if given is None or any(is_refused.get(name) for name in given):
         return replies.BAD_PARAMETER
@@ -150,10 +167,11 @@ def parse_mail(argument: str, profile: Profile, *, is_trusted: bool) -> Transact
         return replies.NEEDS_SMTPUTF8
     if size > profile.max_size:
         return replies.TOO_LARGE
-    return Transaction(path, (), is_utf8, size, "XEXACT" in given)
+    options = words_of(given, MAIL_PARAMETERS)
+    return Transaction(path, (), is_utf8, size, "XEXACT" in given, options)
 
 
-def parse_rcpt(argument: str, transaction: Transaction, profile: Profile) -> Path | Reply:
+def parse_rcpt(argument: str, transaction: Transaction, profile: Profile) -> RcptTo | Reply:
     """What follows RCPT: a recipient, unless the mail has enough of them."""
     if argument[:3].upper() != "TO:":
         return replies.BAD_SYNTAX
@@ -161,21 +179,22 @@ def parse_rcpt(argument: str, transaction: Transaction, profile: Profile) -> Pat
         path, words = parse_path(argument[3:], is_reverse=False)
     except PathError:
         return replies.BAD_RECIPIENT
-    if words.strip():
+    given = _parameters(words, _RCPT_OF_USERS if profile.is_submission else _NONE)
+    if given is None:
         return replies.BAD_PARAMETER
     if not path.is_ascii and not transaction.is_utf8:
         return replies.NEEDS_SMTPUTF8
     if len(transaction.forward_paths) >= profile.max_recipients:
         return replies.TOO_MANY_RECIPIENTS
-    return path
+    return RcptTo(path, words_of(given, RCPT_PARAMETERS))
 
 
-def _parameters(words: str) -> dict[str, str | None] | None:
+def _parameters(words: str, known: _Parameters) -> dict[str, str | None] | None:
     """`NAME=value` or `NAME`, by spaces; None if one is unknown, wrong, or comes twice."""
     given: dict[str, str | None] = {}
     for word in words.split():
         name, equals, value = word.partition("=")
-        is_known = _MAIL_PARAMETERS.get(name.upper())
+        is_known = known.get(name.upper())
         if not is_known or not is_known(value if equals else None) or name.upper() in given:
             return None
         given[name.upper()] = value if equals else None

@@ -346,6 +346,8 @@ class Connection:
             return ()
         keywords = ["PIPELINING", f"SIZE {self._profile.max_size}", "8BITMIME", "SMTPUTF8"]
         keywords.append("ENHANCEDSTATUSCODES")
+        if self._profile.is_submission:
+            keywords.append("DSN")
         if self._profile.has_tls and not self.is_secured:
             keywords.append("STARTTLS")
         if self._mechanisms():
@@ -368,7 +370,7 @@ class Connection:
     def _rcpt(self, _verb: str, argument: str) -> Event | Reply:
         assert self._transaction
         found = parse_rcpt(argument, self._transaction, self._profile)
-        return found if isinstance(found, Reply) else self._wait(RcptTo(found))
+        return found if isinstance(found, Reply) else self._wait(found)
 
     def _begin(self, _verb: str, _argument: str) -> Event | Reply:
         assert self._transaction

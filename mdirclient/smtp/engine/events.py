@@ -41,6 +41,7 @@ class Transaction:
         forward_paths: of the recipients that were accepted, in their order.
         is_utf8: whether MAIL said SMTPUTF8.
         size: bytes that the client announced; 0: it did not.
+        options: what the sender wants to be told, as words `NAME=value` (RFC 3461 §4.3 and 4.4).
         is_exact: whether the line end before the last dot is not of the mail (XEXACT); such a mail
             has no limits of size and lines.
     """
@@ -50,6 +51,7 @@ class Transaction:
     is_utf8: bool = False
     size: int = 0
     is_exact: bool = False
+    options: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -76,9 +78,15 @@ class MailFrom:
 
 @attrs.frozen
 class RcptTo:
-    """Is this a recipient? `answer` it."""
+    """Is this a recipient? `answer` it.
+
+    Attributes:
+        path: the forward path.
+        options: of what the sender wants to be told, as words `NAME=value` (RFC 3461 §4.1, 4.2).
+    """
 
     path: Path
+    options: tuple[str, ...] = ()
 
 
 @attrs.frozen

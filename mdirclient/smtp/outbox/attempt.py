@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ from mdirclient.errors import (
     LocalProtocolError,
     MdirError,
     PermanentReplyError,
+    StoreError,
 )
 from mdirclient.header import Header
 from mdirclient.smtp.accounts import Places
@@ -32,7 +33,8 @@ from mdirclient.smtp.outbox.jobs import Jobs
 from mdirclient.smtp.outbox.lease import Lease
 from mdirclient.smtp.outbox.outcome import Outcome, Refused
 from mdirclient.smtp.outbox.prepare import Prepared, Preparer, UnsendableError
-from mdirclient.smtp.outbox.report import MAX_RETURNED, Failure, compose_report
+from mdirclient.smtp.outbox.report import FAILED, MAX_RETURNED, RELAYED, Notice, compose_report
+from mdirclient.smtp.wishes import FAILURE, is_wanted, read_mail, read_recipients
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import AsyncMdird
@@ -52,6 +54,9 @@ _OTHERS: Final = "The other recipients are not concerned."
 _NEVER: Final = (PermanentReplyError, FormatError, LocalProtocolError)
 
 
+Wrote = Callable[[str, Sequence[str]], None]
+
+
 class Attempts:
     """See the module. Used in one loop.
 
@@ -65,6 +70,7 @@ class Attempts:
         host: name of this host, for notifications.
         retries: when a mail is tried again.
         log: of events.
+        wrote: called in a thread, with an account and those to whom it wrote.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class Attempts:
         lease: Lease,
         current: Callable[[Item], Item | None],
         *,
+        wrote: Wrote,
         places: Places,
         host: str,
         retries: Retries,
@@ -89,6 +96,7 @@ class Attempts:
         self._host = host
         self._retries = retries
         self._log = log
+        self._wrote = wrote
         self._preparer = Preparer(mdird.store)
 
     async def run(self, item: Item) -> None:
@@ -163,14 +171,22 @@ class Attempts:
 
     async def _record(self, item: Item, outcome: Outcome, prepared: Prepared) -> None:
         """Write down how an attempt ended."""
+        told: tuple[Header, ...] = ()
+        if outcome.relayed:  # of whom nobody else will tell
+            sent, now = Outcome("2.0.0"), datetime.now(UTC)
+            told = await asyncio.to_thread(
+                self._report, item, sent, outcome.relayed, now, action=RELAYED
+            )
         if outcome.refused:
-            await self._record_each(item, outcome, prepared)
+            await self._record_each(item, outcome, prepared, told)
         elif outcome.is_sent:
-            await self._file_sent(item, prepared)
+            await self._file_sent(item, prepared, told)
         else:
             await self._not_sent(item, outcome, prepared.recipients)
 
-    async def _record_each(self, item: Item, outcome: Outcome, prepared: Prepared) -> None:
+    async def _record_each(
+        self, item: Item, outcome: Outcome, prepared: Prepared, told: tuple[Header, ...]
+    ) -> None:
         """Some recipients were not taken: those are tried again, or its user is told of them."""
         now = datetime.now(UTC)
         is_late = now >= items.later(item.queued(now), self._retries.give_up)
@@ -182,12 +198,11 @@ class Attempts:
             whole = Outcome(failed[0].status, failed[0].reason, failed)
             await self._fail(item, whole, tuple(one.recipient for one in failed))
             return
-        told: tuple[Header, ...] = ()
         if failed:
             addresses = tuple(one.recipient for one in failed)
             whole = Outcome(failed[0].status, failed[0].reason, failed)
-            told = await asyncio.to_thread(
-                self._report, item, whole, addresses, now, what_now=_OTHERS
+            told += await asyncio.to_thread(
+                self._failure, item, whole, addresses, now, what_now=_OTHERS
             )
             self._tell(item, "failed", addresses, whole)
         if not waiting:
@@ -248,6 +263,10 @@ class Attempts:
             await self._surely(lambda: self._move_sent(item, prepared, told))
         except _NEVER as error:
             await self._cannot_file(item, error)
+        try:
+            await asyncio.to_thread(self._wrote, item.address, prepared.recipients)
+        except StoreError as error:
+            self._log("state-failed", error=error)
         self._tell(item, "sent", prepared.recipients)
 
     async def _cannot_file(self, item: Item, error: Exception) -> None:
@@ -276,7 +295,7 @@ class Attempts:
         """It stays in the outbox, and its user is told."""
         now = datetime.now(UTC)
         reason = items.shown_reason(outcome.reason)
-        headers = await asyncio.to_thread(self._report, item, outcome, recipients, now)
+        headers = await asyncio.to_thread(self._failure, item, outcome, recipients, now)
         state = {"status": items.FAILED, "next-attempt": None, "reason": reason, "sending": None}
         try:
             await self._surely(lambda: self._set(item, state, headers))
@@ -285,7 +304,7 @@ class Attempts:
             await self._write_state(item, state)
         self._tell(item, "failed", recipients, outcome)
 
-    def _report(
+    def _failure(
         self,
         item: Item,
         outcome: Outcome,
@@ -294,7 +313,24 @@ class Attempts:
         *,
         what_now: str = _KEPT,
     ) -> tuple[Header, ...]:
-        failure = Failure(
+        """What the user is told of recipients that do not get it, if they want to know."""
+        wishes = read_recipients(item.header)
+        told = tuple(one for one in recipients if is_wanted(wishes.get(one, ()), FAILURE))
+        if recipients and not told:
+            return ()
+        return self._report(item, outcome, told, now, what_now=what_now)
+
+    def _report(
+        self,
+        item: Item,
+        outcome: Outcome,
+        recipients: tuple[str, ...],
+        now: datetime,
+        *,
+        what_now: str = "",
+        action: str = FAILED,
+    ) -> tuple[Header, ...]:
+        notice = Notice(
             address=item.address,
             subject=items.shown_reason(item.header.get("subject") or ""),
             recipients=recipients,
@@ -302,12 +338,15 @@ class Attempts:
             reason=items.shown_reason(outcome.reason),
             queued=item.queued(now),
             attempts=item.attempts,
-            key=f"{item.anchor} {item.attempts}",
+            key=f"{item.anchor} {item.attempts} {action}",
             what_now=what_now,
             each=outcome.refused,
+            action=action,
+            wishes=read_mail(item.header),
+            recipient_wishes=read_recipients(item.header),
         )
         original = self._way.beginning(item.job[1], MAX_RETURNED + 1)
-        stored = self._mdird.store.add(compose_report(failure, original, host=self._host, now=now))
+        stored = self._mdird.store.add(compose_report(notice, original, host=self._host, now=now))
         return stored.headers(type="delivery-status", envelope_from="<>", envelope_to=item.address)
 
     async def _write_state(

@@ -33,11 +33,14 @@ class Outcome:
         status: enhanced status code: `2…` sent, `4…` try again, `5…` never.
         reason: what was said.
         refused: recipients of which something else was said than of the whole.
+        relayed: recipients of which the sender wants to be told, and that were taken by a host
+            which will not.
     """
 
     status: str
     reason: str = ""
     refused: tuple[Refused, ...] = ()
+    relayed: tuple[str, ...] = ()
 
     @property
     def is_sent(self) -> bool:

@@ -22,6 +22,7 @@ from mdirclient.mail.text import parse_media_type, unfold
 from mdirclient.smtp.book import Book, normal_domain
 from mdirclient.smtp.envelope import NULL_SENDER
 from mdirclient.smtp.outbox.item import SENT, Item, write_time
+from mdirclient.smtp.wishes import Words, read_mail, read_recipients
 from mdirclient.url import DEFAULT_BASE, PartURL
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Prepared:
         sender: the reverse path; `<>` for none.
         author: the first address of `From`.
         recipients: the forward paths.
+        wishes: of what the sender wants to be told (RFC 3461), as parameters of MAIL.
+        recipient_wishes: the same of recipients, as parameters of RCPT.
         filed: headers of the mail that the sender keeps.
     """
 
@@ -76,6 +79,8 @@ class Prepared:
     author: str
     recipients: tuple[str, ...]
     filed: tuple[Header, ...]
+    wishes: Words = ()
+    recipient_wishes: Mapping[str, Words] = attrs.field(factory=dict)
 
 
 class Preparer:
@@ -107,6 +112,13 @@ class Preparer:
         if len(item.entries) > MAX_PARTS:
             raise UnsendableError("5.6.0", f"it has more than {MAX_PARTS:,} parts")
         urls = [self._checked(live.header) for live in item.entries]
+        prepared = self._prepared(item, urls, path, book, now)
+        wishes, of_recipients = read_mail(item.header), read_recipients(item.header)
+        return attrs.evolve(prepared, wishes=wishes, recipient_wishes=of_recipients)
+
+    def _prepared(
+        self, item: Item, urls: list[PartURL], path: str, book: Book, now: datetime
+    ) -> Prepared:
         try:
             if not item.is_composed:
                 return self._complete(item, urls, path, book)
@@ -167,8 +179,7 @@ class Preparer:
             for name, raw, _ in fields:
                 texts[name] = (*texts.get(name, ()), unfold(raw))
             sender, author, recipients = _envelope(item, texts, book)
-            if len(texts.get("received", ())) > MAX_HOPS:
-                raise UnsendableError("5.4.6", f"it has more than {MAX_HOPS} fields `received`")
+            check_hops(texts)
             hidden = [span for name, _, span in fields if name in _HIDDEN]
             with _fs.NewFile(path, durable=False, mode=0o600) as spooled:
                 for piece in (*_without(head, hidden), rest):
@@ -217,18 +228,12 @@ def _envelope(
     user = book.owner(item.address)
     if user is None:
         raise UnsendableError("5.7.1", f"there is no account of {item.address} any more")
-    authors = {name: _addresses(name, texts.get(name, ())) for name in _AUTHORS}
-    if not authors["from"]:
-        raise UnsendableError("5.6.0", "it has no field `from`; add the address of its author")
+    authors = check_authors(texts, user, book)
     given = _addresses("envelope-from", item.header.get_all("envelope-from")[:1])
     sender = (given or authors["sender"] or authors["from"])[0]
-    named = dict.fromkeys([sender, *(one for found in authors.values() for one in found)])
+    _check_own([sender], user, book)
     if item.header.get("envelope-from") == NULL_SENDER:
         sender = NULL_SENDER  # notifications that a user's own program sends (RFC 5321 §4.5.5)
-    for address in named:
-        local, _, domain = address.rpartition("@")
-        if not book.is_own(user, _unquoted(local), domain):
-            raise UnsendableError("5.7.1", f"{address} is not an address of {user}")
     recipients = (
         _addresses("envelope-to", item.header.get_all("envelope-to"))
         or _all_addresses(_RESENT, texts)
@@ -239,6 +244,40 @@ def _envelope(
     if len(recipients) > MAX_RECIPIENTS:
         raise UnsendableError("5.5.3", f"it has more than {MAX_RECIPIENTS} recipients")
     return sender, authors["from"][0], recipients
+
+
+def check_authors(
+    texts: Mapping[str, tuple[str, ...]], user: str, book: Book
+) -> dict[str, tuple[str, ...]]:
+    """The addresses of each field that names authors, all of them the user's own.
+
+    Raises:
+        UnsendableError: one is not, or there is none.
+        ComposeError: they cannot be read.
+    """
+    authors = {name: _addresses(name, texts.get(name, ())) for name in _AUTHORS}
+    if not authors["from"]:
+        raise UnsendableError("5.6.0", "it has no field `from`; add the address of its author")
+    for found in authors.values():
+        _check_own(found, user, book)
+    return authors
+
+
+def check_hops(texts: Mapping[str, tuple[str, ...]]) -> None:
+    """That a mail does not go round in circles.
+
+    Raises:
+        UnsendableError: it does.
+    """
+    if len(texts.get("received", ())) > MAX_HOPS:
+        raise UnsendableError("5.4.6", f"it has more than {MAX_HOPS} fields `received`")
+
+
+def _check_own(addresses: Iterable[str], user: str, book: Book) -> None:
+    for address in addresses:
+        local, _, domain = address.rpartition("@")
+        if not book.is_own(user, _unquoted(local), domain):
+            raise UnsendableError("5.7.1", f"{address} is not an address of {user}")
 
 
 def _addresses(name: str, values: Iterable[str]) -> tuple[str, ...]:

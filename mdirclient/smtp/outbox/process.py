@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -16,6 +16,7 @@ from mdirclient.errors import LockTimeoutError
 from mdirclient.service.log import Log, make_log
 from mdirclient.service.notify import notify
 from mdirclient.smtp.accounts import Places
+from mdirclient.smtp.antispam.greys import Greys
 from mdirclient.smtp.daemon import connected, host_of, on_signal, unless_ended
 from mdirclient.smtp.following import Following
 from mdirclient.smtp.outbox import sender
@@ -137,6 +138,11 @@ async def send(
     async with _alone(directory, stopping, log) as is_ours:
         if not is_ours:
             return
+        greys = Greys(settings.smtp_state())
+
+        def wrote(account: str, recipients: Sequence[str]) -> None:
+            greys.wrote(account, recipients, time.time())
+
         await way.start()
         await asyncio.to_thread(_fs.sweep, way.directory, older_than=time.time() - _OLD)
         places = Places.from_settings(settings)
@@ -149,6 +155,7 @@ async def send(
             host=host_of(settings).name,
             options=options,
             log=log,
+            wrote=wrote,
         )
         work = asyncio.create_task(outbox.run())
         log("sending", by=way.name, outbox=places.outbox)
@@ -162,6 +169,7 @@ async def send(
         work.cancel()
         await asyncio.wait([work])
         await way.stop()
+        greys.close()
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ import attrs
 from mdirclient.smtp.accounts import Places
 from mdirclient.smtp.followed import Followed
 from mdirclient.smtp.outbox import item as items
-from mdirclient.smtp.outbox.attempt import Attempts
+from mdirclient.smtp.outbox.attempt import Attempts, Wrote
 from mdirclient.smtp.outbox.box import Box
 from mdirclient.smtp.outbox.item import Item, Retries
 from mdirclient.smtp.outbox.jobs import Jobs
@@ -66,6 +66,7 @@ class Outbox:
         host: name of this host, for notifications.
         options: of the command line.
         log: of events.
+        wrote: called in a thread, with an account and those to whom it wrote.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Outbox:
         following: Following,
         way: Jobs,
         *,
+        wrote: Wrote,
         places: Places,
         place: str,
         host: str,
@@ -97,6 +99,7 @@ class Outbox:
             host=host,
             retries=options.retries,
             log=log,
+            wrote=wrote,
         )
         self._root = Followed(
             mdird, places.outbox, "dir", self._woken.set, log, event="outbox-stale"

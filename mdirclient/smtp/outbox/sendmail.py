@@ -187,4 +187,4 @@ def _outcome_left(done: dict[str, Any]) -> Outcome:
     if "status" not in done:
         return outcome_of(done.get("code"), str(done.get("output") or ""))
     refused = tuple(Refused(**one) for one in done["refused"])
-    return Outcome(done["status"], done["reason"], refused)
+    return Outcome(done["status"], done["reason"], refused, tuple(done.get("relayed", ())))

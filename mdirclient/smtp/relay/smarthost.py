@@ -29,6 +29,7 @@ from mdirclient.smtp.outbox.outcome import Outcome, Refused
 from mdirclient.smtp.outbox.runner import DONE, STAGED
 from mdirclient.smtp.outbox.sendmail import left_outcomes
 from mdirclient.smtp.relay.worker import Worker
+from mdirclient.smtp.wishes import SUCCESS, is_wanted
 
 if TYPE_CHECKING:
     from mdirclient.service.log import Log
@@ -176,7 +177,10 @@ class Smarthost(Jobs):
             if client.is_ehlo_or_helo_needed:
                 await _greet(client)
             data = await self._finished(job, prepared, client)
-            return _outcome(await _converse(client, prepared, data))
+            outcome = _outcome(await _converse(client, prepared, data))
+            if client.supports_extension("dsn"):
+                return outcome
+            return attrs.evolve(outcome, relayed=_relayed(outcome, prepared))
         except aiosmtplib.SMTPResponseException as error:
             # Of the connection and the login, not of the mail: time or its owner mends that.
             status = _status(error.code, error.message)
@@ -236,6 +240,8 @@ async def _offer(
     options = [f"SIZE={len(data)}"] * client.supports_extension("size")
     if not data.isascii() and client.supports_extension("8bitmime"):
         options.append("BODY=8BITMIME")
+    has_dsn = client.supports_extension("dsn")
+    options += prepared.wishes if has_dsn else ()
     group = [waiting.popleft() for _ in range(min(len(waiting), _TOGETHER))]
     sender = "" if prepared.sender == "<>" else prepared.sender
     try:
@@ -247,7 +253,8 @@ async def _offer(
     taken, again = list[str](), list[str]()
     for recipient in group:
         try:
-            await client.rcpt(recipient)
+            wishes = prepared.recipient_wishes.get(recipient, ()) if has_dsn else ()
+            await client.rcpt(recipient, options=wishes)
             taken.append(recipient)
         except aiosmtplib.SMTPResponseException as error:
             if error.code == _TOO_MANY and taken:
@@ -293,6 +300,14 @@ def _outcome(results: dict[str, Refused | None]) -> Outcome:
     # As long as there is one that may be taken later, the mail is tried again.
     worst = next((one for one in refused if not one.is_permanent), refused[0])
     return Outcome(worst.status, worst.reason, refused)
+
+
+def _relayed(outcome: Outcome, prepared: Prepared) -> tuple[str, ...]:
+    """Of whom the sender wants to be told, and will not be by a host without DSN (RFC 3461)."""
+    refused = {one.recipient for one in outcome.refused}
+    taken = [one for one in prepared.recipients if one not in refused] if outcome.is_sent else []
+    wishes = prepared.recipient_wishes
+    return tuple(one for one in taken if is_wanted(wishes.get(one, ()), SUCCESS))
 
 
 def _refused(recipient: str, error: aiosmtplib.SMTPResponseException) -> Refused:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mdirclient.errors import EmptyMessageError
+from mdirclient.errors import EmptyMessageError, MdirError
 from mdirclient.smtp.engine import reply as replies
 from mdirclient.smtp.engine.reply import Reply
 
@@ -29,11 +29,22 @@ NOT_OURS: Final = _reply(550, "5.7.1", "This domain is not served here")
 NO_RELAY: Final = _reply(550, "5.7.1", "This server does not relay")
 NO_UTF8_RELAY: Final = _reply(550, "5.6.7", "This address cannot be relayed to")
 NOT_YOURS: Final = _reply(550, "5.7.1", "This address is not yours")
+NO_AUTHOR: Final = _reply(554, "5.6.0", "The field From cannot be used")
+LOOPS: Final = _reply(554, "5.4.6", "Too many hops")
 OVER_QUOTA: Final = _reply(450, "4.7.1", "Too many recipients in an hour; try again later")
+GREYLISTED: Final = _reply(450, "4.2.0", "Greylisted; try again later")
 BLOCKED: Final = _reply(450, "4.7.0", "Not now; try again later")
 EMPTY: Final = _reply(554, "5.6.0", "The mail is empty")
 BAD_CREDENTIALS: Final = _reply(535, "5.7.8", "The user or the password is wrong")
 AUTH_BUSY: Final = _reply(454, "4.7.0", "Too many are trying; try again")
+
+
+class RefusedError(MdirError):
+    """A mail that is not taken for what it says."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
 
 
 def of_outcomes(outcomes: Sequence[Exception | None]) -> list[Reply]:
@@ -44,4 +55,6 @@ def of_outcomes(outcomes: Sequence[Exception | None]) -> list[Reply]:
 def _of_outcome(outcome: Exception | None) -> Reply:
     if outcome is None:
         return replies.TAKEN
+    if isinstance(outcome, RefusedError):
+        return outcome.reply
     return EMPTY if isinstance(outcome, EmptyMessageError) else TRY_AGAIN

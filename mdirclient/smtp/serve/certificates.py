@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import ssl
 from collections.abc import Callable
@@ -86,6 +87,13 @@ class Certificates:
     def _say(self) -> None:
         pin = fingerprint(self._file)
         self._log("certificate", file=self._file, fingerprint=f"sha256:{pin}")
+
+
+def fingerprint_of(transport: asyncio.Transport) -> str | None:
+    """SHA-256 of the certificate of the client, which has been verified, if it gave one."""
+    secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    certificate = secured.getpeercert(binary_form=True) if secured else None
+    return hashlib.sha256(certificate).hexdigest() if certificate else None
 
 
 def _context(certificate: str, key: str | None) -> ssl.SSLContext:

@@ -70,6 +70,7 @@ class Mail:
         each_alone: one transaction and one outcome for each recipient (LMTP).
         note: what happened to it so far.
         done: called in the loop once, with an outcome for each recipient, or one for all.
+        options: what its sender wants to be told (RFC 3461).
     """
 
     intake: Intake
@@ -78,6 +79,7 @@ class Mail:
     each_alone: bool
     note: Note
     done: Callable[[Mail], None]
+    options: tuple[str, ...] = ()
     #: The message, or why it could not be stored.
     stored: StoredMessage | Exception | None = None
     #: For each transaction of it None, or why it was not taken.
@@ -117,6 +119,7 @@ class Committer:
     Args:
         mdird: where the headers go.
         store: where the contents go.
+        check: why a mail that is stored is not taken after all, if so.
         authserv_ids: whose `authentication-results` in a mail are believed.
         log: of what goes wrong.
     """
@@ -126,9 +129,11 @@ class Committer:
         mdird: AsyncMdird,
         store: Mstore,
         *,
+        check: Callable[[Mail], Exception | None],
         authserv_ids: Sequence[str],
         log: Log,
     ) -> None:
+        self._check = check
         self._mdird = mdird
         self._store = store
         self._authserv_ids = authserv_ids
@@ -228,6 +233,8 @@ class Committer:
                 for mail in group:
                     if not isinstance(mail.stored, StoredMessage):
                         self._end(mail, [mail.stored])
+                    elif refused := self._refused(mail):
+                        self._end(mail, [refused])
                     elif mail.weight() > _MAX_QUICK:
                         self._start(self._file_large(mail))
                     else:
@@ -235,6 +242,13 @@ class Committer:
                 await self._file_quick(quick)
         finally:
             self._is_filing = False
+
+    def _refused(self, mail: Mail) -> Exception | None:
+        try:
+            return self._check(mail)
+        except Exception as error:  # noqa: BLE001 - every mail has an answer
+            self._log("defect", what="what a mail says", error=repr(error))
+            return error
 
     async def _file_quick(self, mails: list[Mail]) -> None:
         """File mails, as many together as one BATCH is to hold."""

@@ -33,7 +33,9 @@ class Limits:
         keep: days that what happened is remembered.
         block_for: seconds that a network is blocked at first which asks for many unknown
             recipients; 0: none is.
-        allow: networks that `per_address`, `early` and `block_for` do not apply to.
+        grey_for: seconds after which a sender that greylisting told to come again is let in; 0:
+            none is told.
+        allow: networks that `per_address`, `early`, `block_for` and `grey_for` do not apply to.
         trust: networks of LMTP clients that may say whose mail they bring (XFORWARD).
     """
 
@@ -50,6 +52,7 @@ class Limits:
     per_hour: int = 200
     keep: int = 90
     block_for: float = 3_600.0
+    grey_for: float = 300.0
     allow: tuple[Network, ...] = tuple(ipaddress.ip_network(one) for one in LOOPBACK)
     trust: tuple[Network, ...] = tuple(ipaddress.ip_network(one) for one in LOOPBACK)
 

@@ -26,6 +26,9 @@ class Note:
         recipients: that were accepted, in their order, with the account that gets it.
         foreign: of other hosts, each with the account whose outbox has the mail then.
         refused: that were not.
+        wishes: recipient → of what the sender wants to be told (RFC 3461).
+        vouched: the sender's domain, if it vouches for the client (SPF); empty if not; None: it
+            was not asked.
         size: bytes that came.
         is_utf8: whether MAIL said SMTPUTF8.
         is_overdue: whether it was answered before its outcome was known.
@@ -46,6 +49,8 @@ class Note:
         "refused",
         "reverse_path",
         "size",
+        "vouched",
+        "wishes",
     )
 
     def __init__(
@@ -64,6 +69,8 @@ class Note:
         self.foreign: list[tuple[Path, Account]] = []
         self.refused: list[str] = []
         self._last: Reply | None = None
+        self.wishes: dict[str, tuple[str, ...]] = {}
+        self.vouched: str | None = None
         self.size = 0
         self.is_utf8 = False
         self.is_overdue = False

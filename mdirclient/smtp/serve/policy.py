@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
-from mdirclient.errors import ReplyError
+from mdirclient.errors import ComposeError, ReplyError
 from mdirclient.header import Header
 from mdirclient.service.login import Login
+from mdirclient.smtp.antispam.blocking import Blocking
+from mdirclient.smtp.antispam.greylisting import Greylisting, Verdict
 from mdirclient.smtp.engine import NULL_PATH, Connection, Path, Reply, Transaction
 from mdirclient.smtp.engine import reply as replies
 from mdirclient.smtp.engine.sasl import Credentials
+from mdirclient.smtp.outbox.prepare import UnsendableError, check_authors, check_hops
 from mdirclient.smtp.serve import answers
-from mdirclient.smtp.serve.blocking import Blocking
 from mdirclient.smtp.serve.limits import Limits
 from mdirclient.smtp.serve.note import Note
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from mdirclient.service.log import Log
     from mdirclient.smtp.following import Following
 
+#: Why a mail cannot be sent → the answer; any other is about its author.
+_OF_STATUS: Final = {"5.7.1": answers.NOT_YOURS, "5.4.6": answers.LOOPS}
 _HOUR: Final = 3600.0
 _MAX_USERS: Final = 100_000
 
@@ -35,6 +39,7 @@ class Policy:
         over: called with the name of a user who is over their limit, once an hour.
         log: of failures to authenticate.
         blocking: of clients that ask for unknown recipients.
+        greylisting: of senders that come for the first time.
         has_relay: whether users' mails to other hosts are taken.
     """
 
@@ -44,13 +49,15 @@ class Policy:
         limits: Limits,
         over: Callable[[str], None],
         log: Log,
-        blocking: Blocking,
         *,
+        blocking: Blocking,
+        greylisting: Greylisting,
         has_relay: bool = False,
     ) -> None:
         self._has_relay = has_relay
         self.following = following
         self._blocking = blocking
+        self._greylisting = greylisting
         self._over = over
         self._log = log
         self._login = Login()
@@ -66,24 +73,53 @@ class Policy:
         is_own = self.following.book.is_own(user, path.local, path.domain)
         return replies.SENDER_OK if is_own else answers.NOT_YOURS
 
-    def recipient(self, user: str | None, path: Path, note: Note) -> Reply:
-        """Is this a recipient? The note takes down who it is."""
+    def recipient(self, user: str | None, path: Path, note: Note) -> Reply | None:
+        """Is this a recipient? The note takes down who it is.
+
+        Returns:
+            The reply; None: the sender's domain is to be asked first, see `recipient_later`.
+        """
         if not self._is_postmaster(path) and self._blocking.refuses(note):
             reply = answers.BLOCKED
         else:
-            reply = self._recipient(user, path, note)
+            found = self._recipient(user, path, note)
+            if found is None:
+                return None
+            reply = found
         if reply is answers.NO_ACCOUNT:
             self._blocking.miss(note, path)
         if not reply.is_positive:
             note.refuse(path, reply)
         return reply
 
+    def content(self, user: str, fields: Iterable[tuple[str, str]]) -> Reply | None:
+        """Why a user's mail is not taken for what its header says; None: it is.
+
+        Users write in their own names only, and nothing goes round in circles (RFC 5321 §6.3).
+        """
+        texts: dict[str, tuple[str, ...]] = {}
+        for name, value in fields:
+            texts[name] = (*texts.get(name, ()), value)
+        try:
+            check_hops(texts)
+            check_authors(texts, user, self.following.book)
+        except UnsendableError as error:
+            return _OF_STATUS.get(error.status, answers.NO_AUTHOR)
+        except ComposeError:
+            return answers.NO_AUTHOR
+        return None
+
+    async def recipient_later(self, user: str | None, path: Path, note: Note) -> Reply:
+        """The same, after the sender's domain was asked."""
+        await self._greylisting.ask(note)
+        return self.recipient(user, path, note) or answers.TRY_AGAIN
+
     def _is_postmaster(self, path: Path) -> bool:
         if path.local.lower() != "postmaster":
             return False
         return not path.domain or self.following.book.has_domain(path.domain)
 
-    def _recipient(self, user: str | None, path: Path, note: Note) -> Reply:
+    def _recipient(self, user: str | None, path: Path, note: Note) -> Reply | None:
         book = self.following.book
         if not self.following.is_current or not book.accounts:
             return answers.TRY_AGAIN
@@ -95,6 +131,11 @@ class Policy:
             return answers.NO_ACCOUNT if is_ours else self._foreign(user, path, note)
         if user is not None and not self._is_within_quota(user):
             return answers.OVER_QUOTA
+        verdict = Verdict.LET_IN
+        if not self._is_postmaster(path):
+            verdict = self._greylisting.judge(note, account.name)
+        if verdict is not Verdict.LET_IN:
+            return None if verdict is Verdict.ASK else answers.GREYLISTED
         note.accept(path, account)
         return replies.RECIPIENT_OK
 

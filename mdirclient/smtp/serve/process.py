@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from mdirclient.service.listen import Place, allow_many_files, listen_at, name_o
 from mdirclient.service.log import Log, make_log
 from mdirclient.service.notify import notify, take_sockets
 from mdirclient.smtp.accounts import Places
+from mdirclient.smtp.antispam.spf import SPF
 from mdirclient.smtp.daemon import connected, host_of, on_signal, unless_ended
 from mdirclient.smtp.engine import Profile
 from mdirclient.smtp.following import Following
@@ -70,6 +72,8 @@ def serve(settings: Settings, options: Options) -> None:
     most = allow_many_files()
     connections = min(options.limits.connections, max(16, most - _OTHER_FILES))
     limits = attrs.evolve(options.limits, connections=connections)
+    if not is_greylisting(settings):
+        limits = attrs.evolve(limits, grey_for=0.0)
     path = settings.smtp_state()
     state = State(path)
     try:
@@ -110,6 +114,7 @@ async def _serve(
             limits=limits,
             log=log,
             has_relay=has_relay,
+            spf=spf_of(settings, host.name) if limits.grey_for else None,
         )
         followed = loop.create_task(following.run())
         stopping = asyncio.Event()
@@ -140,6 +145,35 @@ async def _serve(
         if followed.done():
             followed.result()
         followed.cancel()
+
+
+def is_greylisting(settings: Settings) -> bool:
+    """Whether senders that come for the first time are told to come again.
+
+    Raises:
+        SettingsError: neither `on` nor `off`.
+    """
+    given = settings.get("MDIR_SMTP_GREYLIST").lower()
+    if given not in ("on", "off"):
+        raise SettingsError("MDIR_SMTP_GREYLIST", given, "expected on or off")
+    return given == "on"
+
+
+def spf_of(settings: Settings, hostname: str) -> SPF:
+    """What asks domains for whom they vouch.
+
+    Raises:
+        SettingsError: the DNS server is no address.
+    """
+    given = settings.find("MDIR_SMTP_DNS")
+    if given is None:
+        return SPF(host=hostname)
+    try:
+        parts = urlsplit(f"//{given}")
+        address, port = str(ipaddress.ip_address(parts.hostname or "")), parts.port
+    except ValueError as error:
+        raise SettingsError("MDIR_SMTP_DNS", given, str(error)) from None
+    return SPF(host=hostname, nameservers=((address, 53 if port is None else port),))
 
 
 def listener_of(kind: str, hostname: str, tls: Certificates | None, limits: Limits) -> Listener:

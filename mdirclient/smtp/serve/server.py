@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,21 +18,27 @@ import attrs
 
 from mdirclient.errors import MdirError
 from mdirclient.header import Header
+from mdirclient.mail.stored import StoredMessage
 from mdirclient.service.listen import stop_listening
 from mdirclient.service.throttle import network
-from mdirclient.smtp.blocks import Blocks
+from mdirclient.smtp.antispam.blocking import Blocking
+from mdirclient.smtp.antispam.blocks import Blocks
+from mdirclient.smtp.antispam.delayed import Delayed
+from mdirclient.smtp.antispam.greylisting import Greylisting
+from mdirclient.smtp.antispam.greys import Greys
 from mdirclient.smtp.deliver import Host
 from mdirclient.smtp.engine import Profile, Reply, Transaction
 from mdirclient.smtp.serve import answers
-from mdirclient.smtp.serve.blocking import Blocking
 from mdirclient.smtp.serve.commit import Committer, Mail, Recipient
 from mdirclient.smtp.serve.intake import Intake
 from mdirclient.smtp.serve.limits import Limits
 from mdirclient.smtp.serve.note import Note
 from mdirclient.smtp.serve.policy import Policy
+from mdirclient.smtp.serve.receipts import send_receipt, wanted
 from mdirclient.smtp.serve.session import Session
 from mdirclient.smtp.state import ACCEPTED, Record, State
 from mdirclient.smtp.trace import received
+from mdirclient.smtp.wishes import write_recipient
 
 if TYPE_CHECKING:
     import ssl
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
     from mdirclient.interfaces import AsyncMdird, Mstore
     from mdirclient.service.log import Log
     from mdirclient.smtp.accounts import Places
+    from mdirclient.smtp.antispam.spf import SPF
     from mdirclient.smtp.following import Following
 
 #: Bytes that are read at once; shared by all connections.
@@ -78,10 +85,12 @@ class Server:
         following: the list of accounts; the caller runs it.
         state: where what happened is kept.
         places: the folders agreed on.
-        has_relay: whether what users send to other hosts is put into the outbox.
         host: this host; its date is not used.
         limits: of clients.
         log: of events.
+        has_relay: whether what users send to other hosts is put into the outbox.
+        spf: asks for whom a sender's domain vouches; None: nobody is asked.
+        now: seconds since 1970, for what keeps unwanted mail out.
     """
 
     def __init__(
@@ -95,23 +104,36 @@ class Server:
         limits: Limits,
         log: Log,
         has_relay: bool = False,
+        spf: SPF | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.limits = limits
         self.log = log
         self.store: Mstore = mdird.store
         self.buffer = memoryview(bytearray(_BUFFER))
-        self.blocking = Blocking(Blocks(state.path), limits, log, now=time.time)
-        self.policy = Policy(following, limits, self._over, log, self.blocking, has_relay=has_relay)
+        self.blocking = Blocking(Blocks(state.path), limits, log, now=now)
+        self.greylisting = Greylisting(Greys(state.path), limits, spf, log, now=now)
+        self.policy = Policy(
+            following,
+            limits,
+            self._over,
+            log,
+            blocking=self.blocking,
+            greylisting=self.greylisting,
+            has_relay=has_relay,
+        )
         self.committer = Committer(
             mdird,
             mdird.store,
+            check=self._check,
             authserv_ids=host.authserv_ids,
             log=log,
         )
         self.sessions: set[Session] = set()
         self.is_stopping = False
         self._mdird = mdird
+        self._now = now
         self._state = state
         self._places = places
         self._host = host
@@ -128,6 +150,8 @@ class Server:
         for listener, one in listeners:
             make = partial(Session, self, listener)
             self._servers.append(await self.loop.create_server(make, sock=one, backlog=_BACKLOG))
+        if self.limits.grey_for:
+            self.start(self._show_delayed())
         self.start(self._sweep())
         self.start(self._forget_old())
 
@@ -147,6 +171,7 @@ class Server:
             session.cut()
         await self.committer.close()
         await self.blocking.close()
+        await self.greylisting.close()
         if self._recording:
             await asyncio.wait([self._recording])
         for task in list(self._tasks):
@@ -219,19 +244,25 @@ class Server:
             if folder in folders and not each_alone:
                 continue
             folders.add(folder)
-            trace = {"envelope_to": str(path), "received": self._received(note, str(path), now)}
-            recipients.append(Recipient(folder, trace))
+            line = self._received(note, str(path), now)
+            recipients.append(Recipient(folder, {"envelope_to": str(path), "received": line}))
         if note.foreign:
             folder = f"{self._places.outbox}/{note.foreign[0][1].name}"
             foreign = tuple(str(path) for path, _ in note.foreign)
-            recipients.append(Recipient(folder, {"envelope_to": foreign}))
+            trace: dict[str, str | Sequence[str]] = {"envelope_to": foreign}
+            if transaction.options:
+                trace["envelope_options"] = " ".join(transaction.options)
+            trace["recipient_options"] = [
+                write_recipient(path, note.wishes[path]) for path in foreign if path in note.wishes
+            ]
+            recipients.append(Recipient(folder, trace))
         trace_of_all = {
             "envelope_from": str(transaction.reverse_path),
             "client_address": note.address or None,
             "client_name": note.client_name,
             "helo": note.helo or None,
         }
-        return Mail(intake, recipients, trace_of_all, each_alone, note, done)
+        return Mail(intake, recipients, trace_of_all, each_alone, note, done, transaction.options)
 
     def record(self, record: Record) -> None:
         """Say what happened to a mail, and keep it in a moment: nobody waits for that."""
@@ -247,6 +278,8 @@ class Server:
         self.record(record)
         if record.verdict == ACCEPTED:
             self.blocking.welcome(mail.note)
+            if wanted(mail):
+                self.start(self._send_receipt(mail))
             source = network(mail.note.address)
             if source not in self._per_address:  # it did not wait for the answer
                 self.blocking.end(source)
@@ -254,6 +287,14 @@ class Server:
             self.log("not-taken", reason=outcome)
 
     # -- records
+
+    def _check(self, mail: Mail) -> Exception | None:
+        """Why a mail is not taken for what it says; strangers may say what they like."""
+        user = mail.note.engine.user
+        if user is None or not isinstance(mail.stored, StoredMessage):
+            return None
+        reply = self.policy.content(user, mail.stored.mail.fields)
+        return answers.RefusedError(reply) if reply else None
 
     def _describe(self, mail: Mail) -> Record:
         replies = answers.of_outcomes(mail.outcomes)
@@ -310,6 +351,18 @@ class Server:
 
     # -- from time to time
 
+    async def _show_delayed(self) -> None:
+        """Show users whom greylisting told to come again."""
+        delayed = Delayed(
+            self._mdird,
+            self.greylisting.greys,
+            folder=self._places.delayed,
+            log=self.log,
+            now=self._now,
+        )
+        self.greylisting.on_delay, self.greylisting.on_return = delayed.delay, delayed.come
+        await delayed.run()
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
@@ -326,6 +379,7 @@ class Server:
             try:
                 await asyncio.to_thread(self._state.forget, before)
                 await asyncio.to_thread(self.blocking.forget)
+                await asyncio.to_thread(self.greylisting.forget)
             except MdirError as error:
                 self.log("state-failed", error=error)
             await asyncio.sleep(_DAY / 24)
@@ -333,6 +387,17 @@ class Server:
     def _over(self, user: str) -> None:
         self.log("over-quota", user=user, limit=self.limits.per_hour)
         self.start(self._report_quota(user))
+
+    async def _send_receipt(self, mail: Mail) -> None:
+        user, sender = mail.note.engine.user, mail.note.reverse_path
+        account = self.policy.following.book.sending(user or "", sender)
+        if account is None:
+            return
+        folder = f"{self._places.accounts}/{account.name}"
+        try:
+            await send_receipt(self._mdird, mail, folder, sender, self._host.name)
+        except (MdirError, OSError) as error:
+            self.log("report-failed", error=error)
 
     async def _report_quota(self, user: str) -> None:
         """Tell whoever looks after the server: an entry in the account of the postmaster."""

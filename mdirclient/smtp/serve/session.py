@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.sslproto
-import hashlib
 import os
 import time
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ from mdirclient.smtp.engine import (
     End,
     Event,
     MailFrom,
+    Path,
     Quit,
     RcptTo,
     Reply,
@@ -29,15 +30,13 @@ from mdirclient.smtp.engine import (
     Transaction,
 )
 from mdirclient.smtp.engine import reply as replies
-from mdirclient.smtp.engine.sasl import Credentials
 from mdirclient.smtp.serve import answers
+from mdirclient.smtp.serve.certificates import fingerprint_of
 from mdirclient.smtp.serve.commit import Mail
 from mdirclient.smtp.serve.intake import Intake, Taken
 from mdirclient.smtp.serve.note import Note
 
 if TYPE_CHECKING:
-    import ssl
-
     from mdirclient.smtp.serve.server import Listener, Server
 
 #: Bytes that may wait to be looked at while an answer is made.
@@ -57,26 +56,10 @@ class Session(asyncio.BufferedProtocol):
     """See the module."""
 
     __slots__ = (
-        "_asking",
-        "_begun",
-        "_early",
-        "_handshake",
-        "_has_ended",
-        "_intake",
-        "_is_blocked",
-        "_is_leaving",
-        "_is_paused",
-        "_late",
-        "_listener",
-        "_mail",
-        "_note",
-        "_server",
-        "_taking",
-        "_transport",
-        "address",
-        "deadline",
-        "engine",
-    )
+        "_asking", "_begun", "_early", "_handshake", "_has_ended", "_intake", "_is_blocked",
+        "_is_leaving", "_is_paused", "_late", "_listener", "_mail", "_note", "_server", "_taking",
+        "_transport", "address", "deadline", "engine",
+    )  # fmt: skip
 
     def __init__(self, server: Server, listener: Listener) -> None:
         self._server = server
@@ -86,7 +69,7 @@ class Session(asyncio.BufferedProtocol):
         self._mail: Mail | None = None  # that ended, and has no answer yet
         self._note: Note | None = None  # of the mail on its way
         self._taking: asyncio.Future[Taken] | None = None  # a thread has the engine
-        self._asking: asyncio.Task[None] | None = None  # for a password
+        self._asking: asyncio.Task[None] | None = None  # for a password, or a domain
         self._early: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = None
         self._handshake: asyncio.Task[None] | None = None
@@ -253,10 +236,8 @@ class Session(asyncio.BufferedProtocol):
             case Chunk(data):
                 assert self._intake
                 self._intake.write(data)
-            case RcptTo(path):
-                assert self._note
-                reply = self._server.policy.recipient(self.engine.user, path, self._note)
-                self._answer(reply)
+            case RcptTo(path, options):
+                self._take_recipient(path, options)
             case MailFrom(transaction):
                 self._begin(transaction)
             case Begin():
@@ -272,13 +253,27 @@ class Session(asyncio.BufferedProtocol):
                 self._flush()
                 self._begin_tls()
             case Authenticate(credentials):
-                self._asking = self._server.start(self._authenticate(credentials))
+                policy = self._server.policy
+                found = policy.authenticate(self.engine, credentials, self.address)
+                self._answer_later(found)
             case Quit():
                 self._leave(event)
 
     def _answer(self, *given: Reply) -> None:
         if over := self.engine.answer(*given):
             self._leave(over)
+
+    def _answer_later(self, asking: Coroutine[object, object, Reply]) -> None:
+        """Answer with what takes some time to know."""
+
+        async def ask() -> None:
+            reply = await asking
+            if self._is_open():
+                self._answer(reply)
+                self._wait()
+                self._go_on()
+
+        self._asking = self._server.start(ask())
 
     def _begin(self, transaction: Transaction) -> None:
         self._give_up()
@@ -288,6 +283,16 @@ class Session(asyncio.BufferedProtocol):
             self._note = Note(self._listener, self.engine, self.address, path, time.time())
             self._note.is_utf8 = transaction.is_utf8
         self._answer(reply)
+
+    def _take_recipient(self, path: Path, options: Sequence[str]) -> None:
+        assert self._note
+        if options:
+            self._note.wishes[str(path)] = tuple(options)
+        policy, given = self._server.policy, (self.engine.user, path, self._note)
+        if reply := policy.recipient(*given):
+            self._answer(reply)
+        else:
+            self._answer_later(policy.recipient_later(*given))
 
     # -- a mail
 
@@ -400,13 +405,6 @@ class Session(asyncio.BufferedProtocol):
 
     # -- users and TLS
 
-    async def _authenticate(self, credentials: Credentials) -> None:
-        reply = await self._server.policy.authenticate(self.engine, credentials, self.address)
-        if self._is_open():
-            self._answer(reply)
-            self._wait()
-            self._go_on()
-
     def _begin_tls(self) -> None:
         # Nothing is read from now on but through TLS.
         self._pause(True)
@@ -440,7 +438,7 @@ class Session(asyncio.BufferedProtocol):
         self._is_paused = False
         self._wait()
         self._give_up()
-        self.engine.secured(_fingerprint(transport))
+        self.engine.secured(fingerprint_of(transport))
         if self._listener.is_secured and self.engine.buffered and self._is_early_checked():
             self._refuse_early()
             return
@@ -490,10 +488,3 @@ class Session(asyncio.BufferedProtocol):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
-
-
-def _fingerprint(transport: asyncio.Transport) -> str | None:
-    """SHA-256 of the certificate of the client, which has been verified, if it gave one."""
-    secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-    certificate = secured.getpeercert(binary_form=True) if secured else None
-    return hashlib.sha256(certificate).hexdigest() if certificate else None

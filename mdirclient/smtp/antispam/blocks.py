@@ -7,21 +7,14 @@ elsewhere.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 import attrs
 
-from mdirclient import _fs, _sqlite
-from mdirclient.errors import StoreError
-from mdirclient.smtp.state import MIGRATIONS
+from mdirclient.smtp.antispam.tables import Tables
 
-_TIMEOUT: Final = 10.0
-#: Rows that are forgotten in one transaction.
-_PAGE: Final = 5_000
 #: Table → its key and its time; in the order in which they shrink when there are too many rows:
 #: what costs a stranger least goes first.
 _TABLES: Final = (
@@ -51,10 +44,10 @@ class Block:
     reason: str
 
 
-class Blocks:
+class Blocks(Tables):
     """The tables. May be shared by threads; `find` and `good_at` by one thread only.
 
-    These two never wait for who writes: they have a connection of their own.
+    These two never wait for who writes.
 
     Args:
         path: of the database; made if it is missing.
@@ -62,19 +55,6 @@ class Blocks:
     Raises:
         StoreError: it cannot be opened.
     """
-
-    def __init__(self, path: str) -> None:
-        self._lock = threading.RLock()
-        _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
-        with _telling():
-            self._writer = _connected(path)
-            try:
-                self._reader = _connected(path)
-                self._reader.execute("PRAGMA query_only=ON")
-                self._reader.execute("PRAGMA busy_timeout=0")
-            except BaseException:
-                self._writer.close()
-                raise
 
     # -- quick: by primary key, without waiting
 
@@ -84,8 +64,8 @@ class Blocks:
         Raises:
             StoreError: it cannot be read now.
         """
-        with _telling():
-            return _find(self._reader, network)
+        with self.reading() as connection:
+            return _find(connection, network)
 
     def good_at(self, network: str) -> float:
         """When a network brought good mail; 0: never.
@@ -93,8 +73,8 @@ class Blocks:
         Raises:
             StoreError: it cannot be read now.
         """
-        with _telling():
-            return _good_at(self._reader, network)
+        with self.reading() as connection:
+            return _good_at(connection, network)
 
     # -- in a thread
 
@@ -105,8 +85,8 @@ class Blocks:
         Raises:
             StoreError: it cannot be written now.
         """
-        with _telling(), self._lock, _sqlite.transaction(self._writer):
-            yield Writing(self._writer)
+        with self.transaction() as connection:
+            yield Writing(connection)
 
     def listed(self, now: float) -> Iterator[Block]:
         """The blocks that are not over; the first to end comes first.
@@ -115,8 +95,8 @@ class Blocks:
             StoreError: they cannot be read.
         """
         query = f"SELECT {_FIELDS} FROM blocked WHERE until > ? ORDER BY until, network"  # noqa: S608
-        with _telling():
-            for row in self._reader.execute(query, (now,)):
+        with self.reading() as connection:
+            for row in connection.execute(query, (now,)):
                 yield Block(*row)
 
     def remove(self, network: str, now: float) -> bool:
@@ -140,37 +120,14 @@ class Blocks:
         Raises:
             StoreError: it cannot be written now.
         """
-        count = 0
-        for table, _, at in _TABLES:
-            count += self._shrink(table, f"WHERE {at} < ?", before[table], None)
+        count = sum(self.shrink(table, key, at, before[table]) for table, key, at in _TABLES)
         with self.writing() as writing:
             excess = writing.count() - most
-        for table, _, _ in _TABLES:
-            removed = self._shrink(table, "WHERE ?", 1, excess) if excess > 0 else 0
+        for table, key, at in _TABLES:
+            removed = self.shorten(table, key, at, excess)
             excess -= removed
             count += removed
         return count
-
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._reader.close()
-            self._writer.close()
-
-    def _shrink(self, table: str, where: str, value: float, most: int | None) -> int:
-        key, at = next((key, at) for name, key, at in _TABLES if name == table)
-        query = (
-            f"DELETE FROM {table} WHERE ({key}) IN"  # noqa: S608 - of constants
-            f" (SELECT {key} FROM {table} {where} ORDER BY {at} LIMIT ?)"
-        )
-        count = 0
-        while True:
-            page = _PAGE if most is None else min(_PAGE, most - count)
-            with _telling(), self._lock, _sqlite.transaction(self._writer):
-                removed = self._writer.execute(query, (value, page)).rowcount
-            count += removed
-            if removed < _PAGE:
-                return count
 
 
 class Writing:
@@ -232,10 +189,6 @@ class Writing:
         return sum(self._connection.execute(query).fetchone()[0] for query in queries)
 
 
-def _connected(path: str) -> sqlite3.Connection:
-    return _sqlite.connect(path, MIGRATIONS, timeout=_TIMEOUT, create=True, durable=False)
-
-
 def _find(connection: sqlite3.Connection, network: str) -> Block | None:
     query = f"SELECT {_FIELDS} FROM blocked WHERE network = ?"  # noqa: S608 - of constants
     rows = connection.execute(query, (network,)).fetchall()
@@ -245,11 +198,3 @@ def _find(connection: sqlite3.Connection, network: str) -> Block | None:
 def _good_at(connection: sqlite3.Connection, network: str) -> float:
     rows = connection.execute("SELECT at FROM good WHERE network = ?", (network,)).fetchall()
     return float(rows[0][0]) if rows else 0.0
-
-
-@contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(f"the SMTP server's own database: {error}") from error

@@ -14,7 +14,7 @@ import attrs
 
 from mdirclient.errors import StoreError
 from mdirclient.service.throttle import network as network_of
-from mdirclient.smtp.blocks import Block, Blocks, Writing
+from mdirclient.smtp.antispam.blocks import Block, Blocks, Writing
 from mdirclient.smtp.serve.limits import Limits
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What keeps unwanted mail out: blocking, greylisting, SPF."""

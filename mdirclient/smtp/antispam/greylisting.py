@@ -1,0 +1,234 @@
+"""Who comes for the first time is told to come again: senders of spam mostly do not.
+
+Docs: explanation/greylisting. Source: RFC 6647.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from mdirclient.errors import StoreError
+from mdirclient.smtp.antispam.greys import DAY, MEMORY, Grey, Greys, Key
+from mdirclient.smtp.antispam.spf import VOUCHED
+from mdirclient.smtp.engine import NULL_PATH
+
+if TYPE_CHECKING:
+    from mdirclient.service.log import Log
+    from mdirclient.smtp.antispam.spf import SPF
+    from mdirclient.smtp.serve.limits import Limits
+    from mdirclient.smtp.serve.note import Note
+
+#: Seconds within which who was told to come again has to come.
+_WINDOW: Final = DAY
+#: Keys of a network that came back, after which all of it is let in.
+_KNOWN_GOOD: Final = 3
+_MAX_ROWS: Final = 10**6
+#: Keys beyond which the oldest are forgotten at once, and not within the hour.
+_MAX_NEW: Final = 50_000
+#: Seconds in which changes are collected, and how many may wait for a database that fails.
+_COLLECTING: Final = 0.1
+_MAX_CHANGED: Final = 100_000
+_PREFIXES: Final = {4: 24, 6: 64}
+
+
+class Verdict(Enum):
+    """What is to be done with a sender."""
+
+    LET_IN = "let in"
+    DELAY = "told to come again"
+    ASK = "its domain is to be asked first"
+
+
+@attrs.frozen
+class Delay:
+    """A sender that was told to come again, for the first time.
+
+    Attributes:
+        key: of it.
+        sender: the reverse path as it was said.
+        client: address.
+        helo: what the client called itself.
+        at: seconds since 1970.
+    """
+
+    key: Key
+    sender: str
+    client: str
+    helo: str
+    at: float
+
+
+class Greylisting:
+    """Decides who is told to come again. Used in one loop, but for `forget`.
+
+    Args:
+        greys: what is known.
+        limits: who is exempt, and after how many seconds who comes again is let in.
+        spf: asks for whom a domain vouches; None: nobody is asked.
+        log: of what goes wrong.
+        now: seconds since 1970.
+        most: rows that are kept of each kind.
+    """
+
+    def __init__(
+        self,
+        greys: Greys,
+        limits: Limits,
+        spf: SPF | None,
+        log: Log,
+        *,
+        now: Callable[[], float],
+        most: int = _MAX_ROWS,
+    ) -> None:
+        self.greys = greys
+        #: Called when a sender is delayed, and with what was delayed when it is let in.
+        self.on_delay: Callable[[Delay], None] = lambda _: None
+        self.on_return: Callable[[Key], None] = lambda _: None
+        self._limits = limits
+        self._spf = spf
+        self._log = log
+        self._now = now
+        self._most = most
+        self._changed: dict[Key, Grey] = {}
+        self._passes: dict[str, tuple[int, float]] = {}
+        self._writing: asyncio.Task[None] | None = None
+        self._new = 0
+
+    def judge(self, note: Note, account: str) -> Verdict:
+        """What is to be done with the sender of a mail to an account. Quick.
+
+        A database that fails lets everybody in. After `ASK` comes `ask`, then the same again.
+        """
+        if not self._is_watched(note):
+            return Verdict.LET_IN
+        try:
+            return self._judge(note, account)
+        except StoreError as error:
+            self._log("state-failed", error=error)
+            return Verdict.LET_IN
+
+    async def ask(self, note: Note) -> None:
+        """Learn whether the sender's domain vouches for the client. Takes some seconds at most."""
+        assert self._spf
+        found = await self._spf.check(note.address, note.helo, note.reverse_path)
+        note.vouched = found.domain if found.result == VOUCHED else ""
+
+    async def close(self) -> None:
+        """Keep what is not kept yet, and close the database."""
+        if self._writing:
+            await asyncio.wait([self._writing])
+        if self._spf:
+            await self._spf.close()
+        self.greys.close()
+
+    def forget(self) -> None:
+        """Remove what is old or too much. May wait for the disk.
+
+        Raises:
+            StoreError: it cannot be removed now.
+        """
+        self.greys.forget(self._now(), self._most)
+
+    def _is_watched(self, note: Note) -> bool:
+        is_watched = self._limits.grey_for > 0 and note.listener.kind == "smtp"
+        return is_watched and note.engine.user is None and not self._limits.is_allowed(note.address)
+
+    def _judge(self, note: Note, account: str) -> Verdict:
+        now, network = self._now(), subnet(note.address)
+        passes, at = self.greys.passes(network)
+        if passes >= _KNOWN_GOOD and at > now - MEMORY:
+            if at < now - DAY:
+                self._count(network, 0, now)
+            return Verdict.LET_IN
+        sender = note.reverse_path.lower()
+        key = Key(network, sender, account)
+        grey = self._find(key)
+        if grey and self._is_due(grey, now):
+            return self._let_in(key, grey, network, now)
+        if note.vouched is None and self._spf:
+            return Verdict.ASK
+        if note.vouched:
+            if self._corresponds(account, sender):
+                return self._let_in(key, Grey(now, now, True, note.vouched), network, now)
+            of_domain = Key(f"@{note.vouched}", "", account)
+            known = self._find(of_domain)
+            if known and self._is_due(known, now):
+                self._let_in(of_domain, known, network, now)
+                return self._let_in(key, attrs.evolve(known, domain=note.vouched), network, now)
+            if known is None or now - known.first > _WINDOW:
+                self._change(of_domain, Grey(now, now, False, note.vouched))
+        if grey is None or now - grey.first > _WINDOW:
+            self._change(key, Grey(now, now, False, note.vouched or ""))
+            self._new += 1
+            self.on_delay(Delay(key, note.reverse_path, note.address, note.helo, now))
+        return Verdict.DELAY
+
+    def _is_due(self, grey: Grey, now: float) -> bool:
+        """Whether who comes now is let in; one who passed long ago is new again."""
+        if grey.is_passed:
+            return now - grey.last <= MEMORY
+        return self._limits.grey_for <= now - grey.first <= _WINDOW
+
+    def _let_in(self, key: Key, grey: Grey, network: str, now: float) -> Verdict:
+        if not grey.is_passed or now - grey.last > DAY or self._find(key) is None:
+            self._change(key, attrs.evolve(grey, last=now, is_passed=True))
+        if not grey.is_passed and key.sender:
+            self._count(network, 1, now)
+            self.on_return(key)
+        return Verdict.LET_IN
+
+    def _corresponds(self, account: str, sender: str) -> bool:
+        return sender != str(NULL_PATH) and self.greys.wrote_at(account, sender) > 0
+
+    # -- what is to be written
+
+    def _find(self, key: Key) -> Grey | None:
+        return self._changed.get(key) or self.greys.find(key)
+
+    def _change(self, key: Key, grey: Grey) -> None:
+        if len(self._changed) < _MAX_CHANGED:
+            self._changed[key] = grey
+        self._write_soon()
+
+    def _count(self, network: str, passes: int, now: float) -> None:
+        self._passes[network] = self._passes.get(network, (0, 0.0))[0] + passes, now
+        self._write_soon()
+
+    def _write_soon(self) -> None:
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self._changed or self._passes:
+                await asyncio.sleep(_COLLECTING)
+                greys, passes = dict(self._changed), self._passes
+                self._passes = {}
+                await asyncio.to_thread(self.greys.put, greys, passes)
+                for key, grey in greys.items():
+                    if self._changed.get(key) is grey:
+                        del self._changed[key]
+                if self._new > _MAX_NEW:
+                    self._new = 0
+                    await asyncio.to_thread(self.forget)
+        except StoreError as error:
+            # What is known stays in memory, and is written with the next.
+            self._log("state-failed", error=error)
+        finally:
+            self._writing = None
+
+
+def subnet(address: str) -> str:
+    """The network that an address counts as: /24 of IPv4, /64 of IPv6."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    found = getattr(found, "ipv4_mapped", None) or found
+    return str(ipaddress.ip_network((str(found), _PREFIXES[found.version]), strict=False))

@@ -1,0 +1,120 @@
+"""Tables of the SMTP server's own database: one connection reads and never waits, one writes.
+
+Reads and writes that database. The last changes may be gone after a power cut, each as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from mdirclient import _fs, _sqlite
+from mdirclient.errors import StoreError
+from mdirclient.smtp.state import MIGRATIONS
+
+_TIMEOUT: Final = 10.0
+#: Rows that are removed in one transaction.
+_PAGE: Final = 5_000
+
+
+class Tables:
+    """The two connections. May be shared by threads; what is read, by one thread only.
+
+    Args:
+        path: of the database; made if it is missing.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._lock = threading.RLock()
+        _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
+        with telling():
+            self._writer = _connected(path)
+            try:
+                self._reader = _connected(path)
+                self._reader.execute("PRAGMA query_only=ON")
+                self._reader.execute("PRAGMA busy_timeout=0")
+            except BaseException:
+                self._writer.close()
+                raise
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """What is committed, at once.
+
+        Raises:
+            StoreError: it cannot be read now.
+        """
+        with telling():
+            yield self._reader
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One transaction. In a thread.
+
+        Raises:
+            StoreError: it cannot be written now.
+        """
+        with telling(), self._lock, _sqlite.transaction(self._writer):
+            yield self._writer
+
+    def shrink(self, table: str, key: str, at: str, before: float) -> int:
+        """Remove the rows that are older, some in each transaction; returns how many.
+
+        Args:
+            table: name of it.
+            key: its primary key.
+            at: the field with the time.
+            before: seconds since 1970.
+
+        Raises:
+            StoreError: they cannot be removed now.
+        """
+        return self._remove(table, key, f"WHERE {at} < ? ORDER BY {at}", before, None)
+
+    def shorten(self, table: str, key: str, at: str, excess: int) -> int:
+        """Remove so many of the oldest rows, or all; returns how many.
+
+        Raises:
+            StoreError: they cannot be removed now.
+        """
+        return self._remove(table, key, f"WHERE ? ORDER BY {at}", 1, excess) if excess > 0 else 0
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._reader.close()
+            self._writer.close()
+
+    def _remove(self, table: str, key: str, where: str, value: float, most: int | None) -> int:
+        query = (
+            f"DELETE FROM {table} WHERE ({key}) IN"  # noqa: S608 - of constants
+            f" (SELECT {key} FROM {table} {where} LIMIT ?)"
+        )
+        count = 0
+        while True:
+            page = _PAGE if most is None else min(_PAGE, most - count)
+            with self.transaction() as connection:
+                removed = connection.execute(query, (value, page)).rowcount
+            count += removed
+            if removed < _PAGE:
+                return count
+
+
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+    """What goes wrong with the database, as an error of ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"the SMTP server's own database: {error}") from error
+
+
+def _connected(path: str) -> sqlite3.Connection:
+    return _sqlite.connect(path, MIGRATIONS, timeout=_TIMEOUT, create=True, durable=False)
