@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class Throttle:
             self._failures[source] = count - 1, at
 
 
+@functools.lru_cache(maxsize=4096)
 def network(address: str) -> str:
     """What an address counts as: an IPv6 host has 2^64 of them (RFC 6177), which are one."""
     try:

@@ -243,7 +243,18 @@ def test_readers_do_not_wait_for_a_writer(world: World) -> None:
     with world.blocks.writing() as writing:
         writing.remove(THEM)
         assert world.blocking.is_blocked(THEM)
+    world.now += 1
     assert not world.blocking.is_blocked(THEM)
+
+
+def test_what_is_asked_often(world: World) -> None:
+    """A second long a network is not looked up again, but for a block of this server's own."""
+    assert not world.blocking.is_blocked(THEM)
+    with world.blocks.writing() as writing:
+        writing.add(Block(THEM, world.now + HOUR, 0, world.now, "by hand"))
+    assert not world.blocking.is_blocked(THEM)
+    world.now += 1
+    assert world.blocking.is_blocked(THEM)
 
 
 def test_the_command(

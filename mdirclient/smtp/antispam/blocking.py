@@ -15,6 +15,7 @@ import attrs
 from mdirclient.errors import StoreError
 from mdirclient.service.throttle import network as network_of
 from mdirclient.smtp.antispam.blocks import Block, Blocks, Writing
+from mdirclient.smtp.antispam.remembered import Remembered
 from mdirclient.smtp.serve.limits import Limits
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from mdirclient.smtp.engine import Path
     from mdirclient.smtp.serve.note import Note
 
+#: Seconds in which a network is not looked up again: whether it is blocked, whether it is good.
+_MOMENT: Final = 1.0
+_MINUTE: Final = 60.0
+_MAX_REMEMBERED: Final = 10_000
 _HOUR: Final = 3_600.0
 _DAY: Final = 86_400.0
 #: Different unknown recipients within an hour that are too many.
@@ -75,6 +80,8 @@ class Blocking:
         self._log = log
         self._now = now
         self._most = most
+        self._until = Remembered[str, float](_MOMENT, _MAX_REMEMBERED)
+        self._good = Remembered[str, bool](_MINUTE, _MAX_REMEMBERED)
         self._visits: dict[str, Visit] = {}
         self._ended: list[Visit] = []
         self._judging: asyncio.Task[None] | None = None
@@ -93,13 +100,20 @@ class Blocking:
         return network_of(address)
 
     def is_blocked(self, network: str) -> bool:
-        """Whether a network is blocked now. Quick; a database that fails blocks nobody."""
-        try:
-            found = self._blocks.find(network)
-        except StoreError as error:
-            self._log("state-failed", error=error)
-            return False
-        return found is not None and found.until > self._now()
+        """Whether a network is blocked now, as known since a second ago at most.
+
+        Quick; a database that fails blocks nobody.
+        """
+        now = self._now()
+        until = self._until.get(network, now)
+        if until is None:
+            try:
+                found = self._blocks.find(network)
+            except StoreError as error:
+                self._log("state-failed", error=error)
+                return False
+            until = self._until.put(network, found.until if found else 0.0, now)
+        return until > now
 
     def refuses(self, note: Note) -> bool:
         """Whether the client of a mail is blocked now."""
@@ -124,11 +138,15 @@ class Blocking:
 
     def welcome_in(self, network: str) -> None:
         """A mail of a network was. It is written at most once a day."""
+        now = self._now()
+        if self._good.get(network, now):
+            return
         try:
-            is_known = self._blocks.good_at(network) > self._now() - _DAY
+            is_known = self._blocks.good_at(network) > now - _DAY
         except StoreError as error:
             self._log("state-failed", error=error)
             return
+        self._good.put(network, True, now)
         if not is_known:
             self._visit(network).is_good = True
 
@@ -181,6 +199,7 @@ class Blocking:
             while self._ended:
                 visits, self._ended = self._ended, []
                 for block, missed in await asyncio.to_thread(self.judge, visits):
+                    self._until.forget(block.network)
                     self._log(
                         "blocked",
                         network=block.network,

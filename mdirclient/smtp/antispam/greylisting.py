@@ -6,6 +6,7 @@ Docs: explanation/greylisting. Source: RFC 6647.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 from collections.abc import Callable
 from enum import Enum
@@ -15,6 +16,7 @@ import attrs
 
 from mdirclient.errors import StoreError
 from mdirclient.smtp.antispam.greys import DAY, MEMORY, Grey, Greys, Key
+from mdirclient.smtp.antispam.remembered import Remembered
 from mdirclient.smtp.antispam.spf import VOUCHED
 from mdirclient.smtp.engine import NULL_PATH
 
@@ -34,6 +36,9 @@ _MAX_NEW: Final = 50_000
 #: Seconds in which changes are collected, and how many may wait for a database that fails.
 _COLLECTING: Final = 0.1
 _MAX_CHANGED: Final = 100_000
+#: Seconds in which who was let in is not looked up again.
+_MINUTE: Final = 60.0
+_MAX_REMEMBERED: Final = 10_000
 _PREFIXES: Final = {4: 24, 6: 64}
 
 
@@ -95,6 +100,7 @@ class Greylisting:
         self._log = log
         self._now = now
         self._most = most
+        self._let = Remembered[str | Key, bool](_MINUTE, _MAX_REMEMBERED)
         self._changed: dict[Key, Grey] = {}
         self._passes: dict[str, tuple[int, float]] = {}
         self._writing: asyncio.Task[None] | None = None
@@ -141,33 +147,45 @@ class Greylisting:
 
     def _judge(self, note: Note, account: str) -> Verdict:
         now, network = self._now(), subnet(note.address)
-        passes, at = self.greys.passes(network)
-        if passes >= _KNOWN_GOOD and at > now - MEMORY:
-            if at < now - DAY:
-                self._count(network, 0, now)
+        key = Key(network, note.reverse_path.lower(), account)
+        if self._let.get(key, now) or self._is_known_good(network, now):
             return Verdict.LET_IN
-        sender = note.reverse_path.lower()
-        key = Key(network, sender, account)
         grey = self._find(key)
         if grey and self._is_due(grey, now):
-            return self._let_in(key, grey, network, now)
+            return self._let_in(key, grey, now)
         if note.vouched is None and self._spf:
             return Verdict.ASK
-        if note.vouched:
-            if self._corresponds(account, sender):
-                return self._let_in(key, Grey(now, now, True, note.vouched), network, now)
-            of_domain = Key(f"@{note.vouched}", "", account)
-            known = self._find(of_domain)
-            if known and self._is_due(known, now):
-                self._let_in(of_domain, known, network, now)
-                return self._let_in(key, attrs.evolve(known, domain=note.vouched), network, now)
-            if known is None or now - known.first > _WINDOW:
-                self._change(of_domain, Grey(now, now, False, note.vouched))
+        if note.vouched and (known := self._of_domain(key, note.vouched, now)):
+            return self._let_in(key, known, now)
         if grey is None or now - grey.first > _WINDOW:
             self._change(key, Grey(now, now, False, note.vouched or ""))
             self._new += 1
             self.on_delay(Delay(key, note.reverse_path, note.address, note.helo, now))
         return Verdict.DELAY
+
+    def _is_known_good(self, network: str, now: float) -> bool:
+        """Whether so many senders of a network came back that all of it is let in."""
+        if self._let.get(network, now):
+            return True
+        passes, at = self.greys.passes(network)
+        if passes < _KNOWN_GOOD or at <= now - MEMORY:
+            return False
+        if at < now - DAY:
+            self._count(network, 0, now)
+        return self._let.put(network, True, now)
+
+    def _of_domain(self, key: Key, domain: str, now: float) -> Grey | None:
+        """What is known of a domain that vouches for a client, if that lets it in."""
+        if self._corresponds(key.recipient, key.sender):
+            return Grey(now, now, True, domain)
+        of_domain = Key(f"@{domain}", "", key.recipient)
+        known = self._find(of_domain)
+        if known and self._is_due(known, now):
+            self._let_in(of_domain, known, now)
+            return attrs.evolve(known, domain=domain)
+        if known is None or now - known.first > _WINDOW:
+            self._change(of_domain, Grey(now, now, False, domain))
+        return None
 
     def _is_due(self, grey: Grey, now: float) -> bool:
         """Whether who comes now is let in; one who passed long ago is new again."""
@@ -175,12 +193,13 @@ class Greylisting:
             return now - grey.last <= MEMORY
         return self._limits.grey_for <= now - grey.first <= _WINDOW
 
-    def _let_in(self, key: Key, grey: Grey, network: str, now: float) -> Verdict:
+    def _let_in(self, key: Key, grey: Grey, now: float) -> Verdict:
         if not grey.is_passed or now - grey.last > DAY or self._find(key) is None:
             self._change(key, attrs.evolve(grey, last=now, is_passed=True))
         if not grey.is_passed and key.sender:
-            self._count(network, 1, now)
+            self._count(key.source, 1, now)
             self.on_return(key)
+        self._let.put(key, True, now)
         return Verdict.LET_IN
 
     def _corresponds(self, account: str, sender: str) -> bool:
@@ -224,6 +243,7 @@ class Greylisting:
             self._writing = None
 
 
+@functools.lru_cache(maxsize=4096)
 def subnet(address: str) -> str:
     """The network that an address counts as: /24 of IPv4, /64 of IPv6."""
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -19,6 +18,7 @@ import dns.nameserver
 import dns.resolver
 import spf
 
+from mdirclient.smtp.antispam.remembered import Remembered
 from mdirclient.smtp.book import normal_domain
 
 VOUCHED: Final = "pass"
@@ -67,7 +67,7 @@ class SPF:
         self._seconds = seconds
         self._threads = ThreadPoolExecutor(_THREADS, "spf")
         self._waiting = 0
-        self._passed: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._vouched = Remembered[tuple[str, str], bool](_REMEMBERED, _MAX_REMEMBERED)
 
     async def check(self, address: str, helo: str, reverse_path: str) -> Outcome:
         """Ask the domain of the reverse path, or that of HELO if it is null (§2.4).
@@ -85,16 +85,14 @@ class SPF:
             return Outcome("none", "")
         key = address, domain
         now = time.monotonic()
-        if self._passed.get(key, 0.0) > now:
+        if self._vouched.get(key, now):
             return Outcome(VOUCHED, domain)
         if self._waiting >= _MAX_WAITING:
             return Outcome(TEMPERROR, domain)
         sender = f"{local or 'postmaster'}@{domain}"
         result = await self._asked(address, helo, sender)
         if result == VOUCHED:
-            self._passed[key] = now + _REMEMBERED
-            if len(self._passed) > _MAX_REMEMBERED:
-                self._passed.popitem(last=False)
+            self._vouched.put(key, True, now)
         return Outcome(result, domain)
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable
 from typing import Final
@@ -65,7 +66,8 @@ class Limits:
         return _is_in(address, self.trust)
 
 
-def _is_in(address: str, networks: Iterable[Network]) -> bool:
+@functools.lru_cache(maxsize=4096)
+def _is_in(address: str, networks: tuple[Network, ...]) -> bool:
     if not address:
         return True
     try:
