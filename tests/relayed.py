@@ -1,4 +1,4 @@
-"""A smarthost of another make, aiosmtpd, on loopback."""
+"""A smarthost of another make, aiosmtpd, on loopback, and an outbox that leaves by one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import asyncio
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import attrs
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
+
+from tests.outboxed import Outboxed, outboxed
+from tests.served import free_port
 
 
 @attrs.define
@@ -73,3 +77,19 @@ def smarthost(host: Host, port: int, context: ssl.SSLContext | None = None) -> I
         yield
     finally:
         controller.stop()
+
+
+@contextmanager
+def relaying(
+    path: Path, url: str = "smtp://127.0.0.1:{port}?tls=no", port: int | None = None
+) -> Iterator[tuple[Outboxed, int]]:
+    """An mdir whose outbox leaves by a smarthost on a port, which need not be there yet."""
+    port = port or free_port()
+    with outboxed(path) as world:
+        world.environ["MDIR_SMTP_RELAY"] = url.format(port=port)
+        yield world, port
+
+
+def recipients(*names: str) -> list[tuple[str, str]]:
+    """Fields of a mail in the outbox."""
+    return [("envelope-to", f"{name}@there.test") for name in names]

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pytest
@@ -23,8 +22,8 @@ from mdirclient.errors import SettingsError
 from mdirclient.mdird.users import set_password
 from mdirclient.service.tls import own_certificate
 from mdirclient.smtp.relay.smarthost import Relay, parse_relay
-from tests.outboxed import ACCOUNT, JO, OUTBOX, PLACES, Outboxed, outboxed
-from tests.relayed import Host, smarthost
+from tests.outboxed import ACCOUNT, JO, OUTBOX, PLACES, Outboxed
+from tests.relayed import Host, recipients, relaying, smarthost
 from tests.served import free_port
 from tests.smtped import eventually, trusting
 
@@ -36,19 +35,6 @@ _MAIL = (
 ).encode()
 
 
-@contextmanager
-def relaying(path: Path, url: str = "smtp://127.0.0.1:{port}?tls=no") -> Iterator[tuple[Any, int]]:
-    """An mdir whose outbox leaves by a smarthost, which is not there yet."""
-    port = free_port()
-    with outboxed(path) as world:
-        world.environ["MDIR_SMTP_RELAY"] = url.format(port=port)
-        yield world, port
-
-
-def _recipients(*names: str) -> list[tuple[str, str]]:
-    return [("envelope-to", f"{name}@there.test") for name in names]
-
-
 def test_each_recipient_for_itself(tmp_path: Path) -> None:
     """One is taken, one comes later, one never: the user is told of the last."""
     host = Host(
@@ -58,7 +44,7 @@ def test_each_recipient_for_itself(tmp_path: Path) -> None:
         }
     )
     with relaying(tmp_path) as (world, port), smarthost(host, port):
-        world.put_mail(_MAIL, *_recipients("a", "b", "c"))
+        world.put_mail(_MAIL, *recipients("a", "b", "c"))
         world.start()
         world.until(2)
         assert [["a@there.test"], ["b@there.test"]] == [one for _, one, _ in host.taken]
@@ -76,7 +62,7 @@ def test_who_has_it_gets_it_once(tmp_path: Path) -> None:
     """Nobody gets a mail again whose other recipients were taken away by its user."""
     host = Host()
     with relaying(tmp_path) as (world, port), smarthost(host, port):
-        world.put_mail(_MAIL, *_recipients("a"), ("settled", "a@there.test"))
+        world.put_mail(_MAIL, *recipients("a"), ("settled", "a@there.test"))
         world.start()
         world.until(1)
     assert [] == host.taken
@@ -86,7 +72,7 @@ def test_nobody_is_taken(tmp_path: Path) -> None:
     """A mail that nobody takes stays in the outbox as failed, and its user is told."""
     host = Host(end=["554 5.7.1 Spam"])
     with relaying(tmp_path) as (world, port), smarthost(host, port):
-        url = world.put_mail(_MAIL, *_recipients("a", "b"))
+        url = world.put_mail(_MAIL, *recipients("a", "b"))
         world.start()
         world.until(1)
         eventually(lambda: world.status(url) == "failed")
@@ -99,8 +85,7 @@ def test_away_and_back(tmp_path: Path) -> None:
     host = Host()
     with relaying(tmp_path) as (world, port):
         urls = [
-            world.put_mail(_MAIL.replace(b"<one@", b"<%d@" % n), *_recipients("a"))
-            for n in range(3)
+            world.put_mail(_MAIL.replace(b"<one@", b"<%d@" % n), *recipients("a")) for n in range(3)
         ]
         world.start()
         eventually(lambda: all(world.status(url) == "deferred" for url in urls))
@@ -113,7 +98,7 @@ def test_link_dies_after_the_dot(tmp_path: Path) -> None:
     """Whether it was taken nobody knows then: it is sent once more, not again and again."""
     host = Host(end=[None, "250 2.0.0 Ok"])
     with relaying(tmp_path) as (world, port), smarthost(host, port):
-        world.put_mail(_MAIL, *_recipients("a"))
+        world.put_mail(_MAIL, *recipients("a"))
         world.start()
         world.until(1)
         world.stop()
@@ -375,7 +360,7 @@ def test_faults_at_every_step(tmp_path: Path, option: str) -> None:
         for number, step in enumerate(steps):
             with _sink(port, option, step):
                 data = _MAIL.replace(b"<one@", b"<%d@" % number)
-                urls.append(world.put_mail(data, *_recipients("a", "b")))
+                urls.append(world.put_mail(data, *recipients("a", "b")))
                 eventually(lambda: world.status(urls[-1]) == _FAULTS[option], 30)
         is_lost = _FAULTS[option] == "failed"
         with _sink(port, "-m", "100"):
