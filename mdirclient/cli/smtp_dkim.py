@@ -69,8 +69,9 @@ def _dkim(arguments: argparse.Namespace) -> int:
         return _check(domain, keys, as_json=arguments.json)
     if arguments.renew or not keys:
         made = make_keys(directory, domain, selector)
-        say(f"mdir-smtp: made {len(made)} keys in {directory}/{domain}")
         keys += made
+        if not arguments.json:
+            print(f"; made {len(made)} keys in {directory}/{domain}")
     for key in keys:
         _print(key, None, as_json=arguments.json)
     return exits.OK

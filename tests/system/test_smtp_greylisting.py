@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import smtplib
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +20,7 @@ from mdirclient.cli.smtp import main
 from mdirclient.smtp.antispam.delayed import PLACES as SHOWN
 from mdirclient.smtp.serve.limits import Limits
 from tests.named import named, needs_dnsmasq
+from tests.outboxed import outboxed
 from tests.served import free_port
 from tests.smtped import ACCOUNTS, PLACES, Smtped, code, eventually, smtp_serving
 
@@ -50,8 +54,12 @@ def greylisting(path: Path, dns: int | None = None) -> Iterator[tuple[Smtped, Cl
 
 def asked(world: Smtped, client: str, sender: str, *recipients: str) -> list[str]:
     """The answers to RCPT that a client gets."""
+    return _asked(world.ports["smtp"], client, sender, *recipients)
+
+
+def _asked(port: int, client: str, sender: str, *recipients: str) -> list[str]:
     with smtplib.SMTP(source_address=(client, 0)) as connection:
-        connection.connect("127.0.0.1", world.ports["smtp"])
+        connection.connect("127.0.0.1", port)
         connection.ehlo()
         connection.mail(sender)
         return [code(lambda one=one: connection.rcpt(one)) for one in recipients]  # type: ignore[misc]
@@ -190,3 +198,48 @@ def test_a_client_that_goes_away_meanwhile(tmp_path: Path) -> None:
                 said += piece
         assert [b"450", b"250", b"221"] == [line[:3] for line in said.splitlines()[-3:]]
         eventually(lambda: world.server is not None and not world.server.sessions)
+
+
+def test_a_server_that_is_killed(tmp_path: Path) -> None:
+    """Who is blocked stays so, and who was told to come again is known when it does."""
+    harvester, port = "127.0.3.1", free_port()
+    words = [
+        "serve", "--no-tls", "--early", "0", "--allow", "192.0.2.1/32", "--grey-for", "1",
+        "--listen", f"smtp://127.0.0.1:{port}",
+    ]  # fmt: skip
+    with outboxed(tmp_path) as world:
+        environ = world.environ | {"MDIR_SMTP_DNS": f"127.0.0.1:{free_port()}"}
+        with _served(words, environ, world.path / "log", port) as process:
+            unknown = [f"{name}@ours.test" for name in ("amy", "bob", "cat")]
+            assert ["550 5.1.1"] * 3 == _asked(port, harvester, "x@there.test", *unknown)
+            assert ["450 4.2.0"] == _asked(port, THEM, "al@there.test", JO)
+            first = time.time()
+            eventually(lambda: "blocked network=127.0.3.1" in world.log)
+            eventually(lambda: "al@there.test" in world.run("delayed", "--list").stdout)
+            process.kill()
+            process.wait(30)
+        with _served(words, environ, world.path / "log", port):
+            assert ["450 4.7.0"] == _asked(port, harvester, "x@there.test", JO)
+            eventually(lambda: time.time() > first + 1)
+            assert ["250 2.1.5"] == _asked(port, THEM, "al@there.test", JO)
+            assert ["450 4.2.0"] == _asked(port, THEM, "bo@there.test", JO)
+
+
+@contextmanager
+def _served(
+    words: list[str], environ: dict[str, str], log: Path, port: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as file:
+        command = [sys.executable, "-m", "mdirclient.cli.smtp", *words]
+        process = subprocess.Popen(command, env=environ, stderr=file)
+    try:
+        eventually(lambda: _answers(port))
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
