@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 
 import attrs
@@ -366,6 +367,23 @@ def test_faults_at_every_step(tmp_path: Path, option: str) -> None:
         with _sink(port, "-m", "100"):
             expected = "failed" if is_lost else None
             eventually(lambda: {expected} == {world.status(url) for url in urls}, 30)
+
+
+@pytest.mark.skipif(not Path(_SINK).exists(), reason="there is no Postfix")
+def test_faults_of_the_connection(tmp_path: Path) -> None:
+    """Nothing of these is the mail's fault: it waits, or was taken already; slowness is none."""
+    with relaying(tmp_path) as (world, port):
+        world.start()
+        for number, (step, option) in enumerate(product(("CONNECT", "EHLO", "QUIT"), _FAULTS)):
+            # Who refuses EHLO may know HELO; what is said to QUIT is not listened to.
+            is_sent = step == "QUIT" or (step == "EHLO" and option in ("-r", "-f"))
+            with _sink(port, option, step):
+                url = world.put_mail(_MAIL.replace(b"<one@", b"<%d@" % number), *recipients("a"))
+                expected = None if is_sent else "deferred"
+                eventually(lambda: world.status(url) == expected, 30)  # noqa: B023
+        with _sink(port, *(word for verb in ("MAIL", "RCPT", ".") for word in ("-W", f"{verb}:1"))):
+            eventually(lambda: world.entries(OUTBOX) == [], 30)
+        assert not [one for one in world.entries(ACCOUNT) if one.get("type")]
 
 
 @contextmanager

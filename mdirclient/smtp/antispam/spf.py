@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -16,10 +17,14 @@ import attrs
 import dns.exception
 import dns.nameserver
 import dns.resolver
-import spf
 
 from mdirclient.smtp.antispam.remembered import Remembered
 from mdirclient.smtp.book import normal_domain
+
+with warnings.catch_warnings():
+    # The first time it is compiled Python warns of escapes in its documentation.
+    warnings.simplefilter("ignore")
+    import spf
 
 VOUCHED: Final = "pass"
 #: Nothing is known: DNS does not answer, or too many are asked.
