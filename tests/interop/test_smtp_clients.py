@@ -77,7 +77,7 @@ def test_swaks(world: Smtped, kind: str, options: list[str]) -> None:
 
 def test_msmtp(world: Smtped) -> None:
     """STARTTLS and AUTH."""
-    mail = two_photos(message_id="msmtp@x.org")
+    mail = two_photos(message_id="msmtp@x.org").replace(b"jo@example.org", JO.encode())
     words = ["--host=127.0.0.1", f"--port={world.ports['submission']}", f"--from={JO}", "--tls=on"]
     words += ["--tls-starttls=on", "--tls-certcheck=off", "--auth=plain", f"--user={JO}"]
     run("msmtp", *words, "--passwordeval=echo secret", "--", LI, mail=mail.replace(b"\r\n", b"\n"))
@@ -87,7 +87,8 @@ def test_msmtp(world: Smtped) -> None:
 def test_curl(world: Smtped, tmp_path: Path) -> None:
     """Implicit TLS, LOGIN, and SIZE."""
     file = tmp_path / "mail"
-    file.write_bytes(two_photos(message_id="curl@x.org"))
+    mail = two_photos(message_id="curl@x.org")
+    file.write_bytes(mail.replace(b"jo@example.org", LI.encode()))
     words = [
         "--insecure",
         "--silent",
