@@ -47,6 +47,18 @@ SETTINGS: Final = (
     Setting("MDIR_SMTP_ACCOUNTS", "SMTP/Accounts", "one folder for each mail address served"),
     Setting("MDIR_SMTP_OUTBOX", "SMTP/Outbox", "a folder for each address: what is to be sent"),
     Setting("MDIR_SMTP_SPAM", "SMTP/Spam", "a folder for each address: what its user calls spam"),
+    Setting("MDIR_SMTP_STATISTICS", "SMTP/Statistics", "where statistics are published"),
+    Setting(
+        "MDIR_SMTP_STATISTICS_PRIVACY",
+        "full",
+        "what statistics show of addresses and networks: `full`, `truncated` or `hashed`",
+    ),
+    Setting(
+        "MDIR_SMTP_ASN_DB",
+        None,
+        "a database in MaxMind's format that tells the owner (ASN) of an address; default: the"
+        " network is shown",
+    ),
     Setting(
         "MDIR_SMTP_DELAYED",
         "SMTP/Delayed",

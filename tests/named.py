@@ -27,7 +27,8 @@ def named(path: Path, records: Records) -> Iterator[int]:
 
     Args:
         path: of a directory.
-        records: name → type (`TXT`, `A`, `AAAA`, `MX`, `CNAME`) and value of each record.
+        records: name → type (`TXT`, `A`, `AAAA`, `MX`, `CNAME`) and value of each record;
+            `REFUSED` and no value: the name is not answered for.
     """
     port = free_port()
     lines = [
@@ -35,9 +36,11 @@ def named(path: Path, records: Records) -> Iterator[int]:
         "listen-address=127.0.0.1", f"port={port}", "local=/#/", f"pid-file={path}/dnsmasq.pid",
         "user=root" if Path(path).owner() == "root" else "", "host-record=up.invalid,127.0.0.1",
     ]  # fmt: skip
-    lines += [_line(name, kind, value) for name, found in records.items() for kind, value in found]
+    given = [_line(name, kind, value) for name, found in records.items() for kind, value in found]
     (path / "dnsmasq.conf").write_text("\n".join(lines) + "\n")
-    process = subprocess.Popen([DNSMASQ, f"--conf-file={path}/dnsmasq.conf"])
+    # As arguments, which may be longer than its lines.
+    options = [f"--{line}" for line in given]
+    process = subprocess.Popen([DNSMASQ, f"--conf-file={path}/dnsmasq.conf", *options])
     try:
         eventually(lambda: _is_up(port))
         yield port
@@ -48,8 +51,11 @@ def named(path: Path, records: Records) -> Iterator[int]:
 
 def _line(name: str, kind: str, value: str) -> str:
     if kind == "TXT":
-        texts = [value[place : place + 255] for place in range(0, len(value), 255)]
-        return f"txt-record={name}," + ",".join(f'"{text}"' for text in texts)
+        text = value.encode()
+        texts = [text[place : place + 255] for place in range(0, len(text), 255)]
+        return f"dns-rr={name},16," + b"".join(bytes([len(one)]) + one for one in texts).hex()
+    if kind == "REFUSED":
+        return f"server=/{name}/#"
     if kind == "MX":
         return f"mx-host={name},{value}"
     return f"cname={name},{value}" if kind == "CNAME" else f"host-record={name},{value}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ import attrs
 from mdirclient import Header, connect
 from mdirclient.interfaces import Mdird
 from mdirclient.smtp.accounts import Places, add_account
+from tests.served import free_port
 from tests.smtped import eventually
 
 PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
@@ -48,14 +50,35 @@ class Outboxed:
 
     def start(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
         """Start a sender."""
-        command = [sys.executable, "-m", "mdirclient.cli.smtp", "outbox", "--first-retry", "0.1"]
+        times = ["--first-retry", "0.1", "--most-retry", "1"]
+        return self.start_command("outbox", *times, *words, **environ)
+
+    def start_command(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
+        """Start a command of `mdir-smtp` that goes on until it is stopped."""
+        command = [sys.executable, "-m", "mdirclient.cli.smtp", *words]
         with (self.path / "log").open("ab") as log:
             process = subprocess.Popen(
-                [*command, "--most-retry", "1", *words],
-                env=self.environ | environ, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                command, env=self.environ | environ, stderr=log, start_new_session=True
+            )
         self.processes.append(process)
         return process
+
+    @contextmanager
+    def serving(self, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+        """`mdir-smtp serve` in place of a sender, and its port; it ends with the context."""
+        port = free_port()
+        command = [sys.executable, "-m", "mdirclient.cli.smtp", "serve", "--no-tls"]
+        with (self.path / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [*command, "--listen", f"smtp://127.0.0.1:{port}", *words],
+                env=self.environ, stderr=log,
+            )  # fmt: skip
+        try:
+            eventually(lambda: _listens(port))
+            yield process, port
+        finally:
+            process.terminate()
+            process.wait(60)
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """Kill a sender without notice."""
@@ -200,3 +223,8 @@ def outboxed(path: Path, does: str = "exit 0") -> Iterator[Outboxed]:
         yield world
     finally:
         world.stop()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0

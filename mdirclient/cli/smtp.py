@@ -48,6 +48,8 @@ def parser() -> Parser:
     from mdirclient.cli.smtp_dkim import add_dkim
     from mdirclient.cli.smtp_outbox import add_outbox
     from mdirclient.cli.smtp_serve import add_lmtp, add_serve
+    from mdirclient.cli.smtp_spam import add_spam
+    from mdirclient.cli.smtp_stats import add_stats
 
     top = Parser(prog=PROGRAM, description="Mail between SMTP and the mdir.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
@@ -59,6 +61,8 @@ def parser() -> Parser:
     add_block(commands)
     add_delayed(commands)
     add_dkim(commands)
+    add_spam(commands)
+    add_stats(commands)
     return top
 
 

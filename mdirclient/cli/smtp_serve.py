@@ -34,6 +34,7 @@ _LIMITS: Final = (
         "SECONDS",
         "after which a sender that greylisting told to come again is let in; 0: none is told",
     ),
+    ("spam-kept", "SECONDS", "that a mail stays in the spam box, in which it can be moved back"),
 )
 
 #: The same of networks.
@@ -131,7 +132,7 @@ def _run(arguments: argparse.Namespace, listen: str | None, *, has_tls: bool) ->
 
 
 def _number(name: str, text: str, kind: type[int | float]) -> int | float:
-    least = 0 if name in ("early", "block-for", "grey-for") else 1
+    least = 0 if name in ("early", "block-for", "grey-for", "spam-kept") else 1
     try:
         number = kind(text)
     except ValueError:

@@ -18,6 +18,8 @@ import attrs
 
 from mdirclient import _fs, _sqlite
 from mdirclient.errors import StoreError
+from mdirclient.smtp.statistics import totals
+from mdirclient.smtp.statistics.totals import TABLE, Total
 
 #: Scripts of the whole database.
 MIGRATIONS: Final = (
@@ -66,7 +68,7 @@ MIGRATIONS: Final = (
         domain TEXT NOT NULL,
         PRIMARY KEY (source, sender, recipient)
     ) WITHOUT ROWID;
-    CREATE INDEX grey_last ON grey (last);
+    CREATE INDEX grey_last ON grey (passed, last);
     CREATE TABLE known (network TEXT PRIMARY KEY, passes INTEGER NOT NULL, at REAL NOT NULL)
         WITHOUT ROWID;
     CREATE INDEX known_at ON known (at);
@@ -86,13 +88,28 @@ MIGRATIONS: Final = (
         at REAL NOT NULL,
         PRIMARY KEY (account, slot)
     ) WITHOUT ROWID""",
+    """CREATE TABLE vote (
+        account TEXT NOT NULL,
+        anchor TEXT NOT NULL,
+        at REAL NOT NULL,
+        client TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        is_known INTEGER NOT NULL,
+        is_emptied INTEGER NOT NULL,
+        PRIMARY KEY (account, anchor)
+    ) WITHOUT ROWID;
+    CREATE INDEX vote_at ON vote (at)""",
+    TABLE,
 )
 _TIMEOUT: Final = 10.0
 #: Rows that are forgotten in one transaction.
 _PAGE: Final = 5_000
 
-#: How a mail ended.
+#: Rows that are kept at most.
+MAX_ROWS: Final = 750_000
+#: How a mail ended: these say why it was not taken, where that is known.
 ACCEPTED, DEFERRED, REFUSED, ABANDONED = "accepted", "deferred", "refused", "abandoned"
+UNKNOWN, GREYLISTED, BLOCKED = "unknown", "greylisted", "blocked"
 
 
 @attrs.frozen
@@ -110,9 +127,14 @@ class Record:
         recipients: that were accepted.
         refused: that were not, each with its reply's code before it.
         size: bytes; 0 if none came.
-        verdict: `accepted`, `deferred` (451 and the like), `refused` or `abandoned`.
+        verdict: `accepted`; `unknown` (no such recipient), `greylisted`, `blocked`; `deferred` (451
+            and the like), `refused`; `abandoned`.
         reply: the last one, code and enhanced code.
         anchor: url of part 1, once it is stored; else empty.
+        accounts: names of those that got it. This and what follows is counted, and not kept.
+        foreign: recipients of other hosts, which are among `recipients`.
+        reasons: codes with which recipients, or all of it, were not taken.
+        seconds: from MAIL to the answer.
     """
 
     at: float
@@ -128,9 +150,14 @@ class Record:
     verdict: str
     reply: str
     anchor: str = ""
+    accounts: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
-_COLUMNS: Final = tuple(field.name for field in attrs.fields(Record))
+_COUNTED: Final = ("accounts", "foreign", "reasons", "seconds")
+_COLUMNS: Final = tuple(field.name for field in attrs.fields(Record) if field.name not in _COUNTED)
 _INSERT: Final = (
     f"INSERT INTO mail ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 )
@@ -164,21 +191,26 @@ class State:
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
 
-    def add(self, records: Sequence[Record]) -> None:
-        """Keep what happened.
+    def add(self, records: Sequence[Record], events: Sequence[Total] = ()) -> None:
+        """Keep what happened, and count it.
+
+        Args:
+            records: of mails.
+            events: what else is counted.
 
         Raises:
             StoreError: it cannot be written now.
         """
         rows = [
             [
-                json.dumps(value) if name in _LISTS else value
-                for name, value in zip(_COLUMNS, attrs.astuple(record, recurse=False), strict=True)
+                json.dumps(getattr(record, name)) if name in _LISTS else getattr(record, name)
+                for name in _COLUMNS
             ]
             for record in records
         ]
         with self._writing():
             self._connection.executemany(_INSERT, rows)
+            totals.add(self._connection, [*totals.counted(records), *events])
 
     def find(self, anchor: str) -> tuple[Record, ...]:
         """What happened to the mails with an anchor, the oldest first."""
@@ -188,14 +220,22 @@ class State:
         """What happened from a time on, the oldest first."""
         return self._read("WHERE at >= ? ORDER BY id", at)
 
-    def forget(self, before: float) -> int:
-        """Remove what is older; returns how many."""
+    def forget(self, before: float, most: int = MAX_ROWS) -> int:
+        """Remove what is older, and the oldest of what is too much; returns how many.
+
+        The totals of it stay.
+        """
+        with self._writing():
+            query = "SELECT id FROM mail ORDER BY id DESC LIMIT 1 OFFSET ?"
+            row = self._connection.execute(query, (most,)).fetchone()
+        last = row[0] if row else -1
         count = 0
         while True:
             with self._writing():
                 removed = self._connection.execute(
-                    "DELETE FROM mail WHERE id IN (SELECT id FROM mail WHERE at < ? LIMIT ?)",
-                    (before, _PAGE),
+                    "DELETE FROM mail WHERE id IN"
+                    " (SELECT id FROM mail WHERE at < ? OR id <= ? ORDER BY id LIMIT ?)",
+                    (before, last, _PAGE),
                 ).rowcount
             count += removed
             if removed < _PAGE:

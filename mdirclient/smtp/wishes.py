@@ -25,12 +25,14 @@ _TIMES: Final = ("SUCCESS", "FAILURE", "DELAY")
 
 def _is_notify(value: str) -> bool:
     words = value.upper().split(",")
+    if not value.isascii():  # there are letters whose capitals are ASCII
+        return False
     return words == ["NEVER"] or (set(words) <= {*_TIMES} and len(set(words)) == len(words))
 
 
 #: Parameters of MAIL and of RCPT, and whether a value is one of theirs (RFC 3461 §4).
 MAIL_PARAMETERS: Final[Mapping[str, Callable[[str], bool]]] = {
-    "RET": lambda value: value.upper() in ("FULL", "HDRS"),
+    "RET": lambda value: value.isascii() and value.upper() in ("FULL", "HDRS"),
     "ENVID": lambda value: 0 < len(value) <= 100 and bool(_ENVID.fullmatch(value)),
 }
 RCPT_PARAMETERS: Final[Mapping[str, Callable[[str], bool]]] = {

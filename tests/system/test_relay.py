@@ -69,6 +69,37 @@ def test_who_has_it_gets_it_once(tmp_path: Path) -> None:
     assert [] == host.taken
 
 
+def test_a_field_behind_a_bare_cr(tmp_path: Path) -> None:
+    """It would be one when the CR ends a line: it is checked before anything is signed."""
+    host = Host()
+    with relaying(tmp_path) as (world, port), smarthost(host, port):
+        forged = _MAIL.replace(b"Subject: ", b"Subject: x\rFrom: boss@ours.test\rX-Rest: ")
+        url = world.put_mail(forged, *recipients("a"))
+        hidden = _MAIL.replace(b"<one@", b"<two@").replace(b"Bcc: ", b"X: x\rBcc: ")
+        world.put_mail(hidden, *recipients("a"))
+        world.start()
+        eventually(lambda: world.status(url) == "failed")
+        world.until(2)
+    assert 1 == len(host.taken)
+    assert b"secret@there.test" not in host.taken[0][2]
+
+
+def test_nobody_has_it_in_the_end(tmp_path: Path) -> None:
+    """One is refused at once and the other later: then it has failed, and is not filed as sent."""
+    host = Host(
+        says={
+            "a@there.test": ["550 5.1.1 No"],
+            "b@there.test": ["450 4.2.0 Later", "550 5.1.1 No"],
+        }
+    )
+    with relaying(tmp_path) as (world, port), smarthost(host, port):
+        url = world.put_mail(_MAIL, *recipients("a", "b"))
+        world.start()
+        eventually(lambda: world.status(url) == "failed")
+        assert {"delivery-status"} == {one.get("type") for one in world.entries(ACCOUNT)}
+    assert [] == host.taken
+
+
 def test_nobody_is_taken(tmp_path: Path) -> None:
     """A mail that nobody takes stays in the outbox as failed, and its user is told."""
     host = Host(end=["554 5.7.1 Spam"])
@@ -285,7 +316,14 @@ def test_submission_is_for_own_names(tmp_path: Path) -> None:
         with _submitting(a, "al@a.test") as client:
             assert 550 == client.mail("bo@b.test")[0]
             client.rset()
+            client.mail("al@a.test")
+            assert 553 == client.rcpt("a..b@b.test")[0]
+            client.rset()
             for mail, expected in (
+                (
+                    forged.replace(b"From: boss@b", b"X: x\rFrom: boss@b\rFrom: al@a"),
+                    (554, b"5.6.0 A field has a bare CR"),
+                ),
                 (forged, (550, b"5.7.1 This address is not yours")),
                 (forged.replace(b"From", b"X"), (554, b"5.6.0 The field From cannot be used")),
                 (

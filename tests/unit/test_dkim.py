@@ -118,6 +118,17 @@ def test_no_selectors(name: str) -> None:
     assert not is_selector(name)
 
 
+def test_too_many_keys(tmp_path: Path) -> None:
+    """No more are made than are used; more than that by hand stop no mail."""
+    for selector in "abcd":
+        make_keys(str(tmp_path), "ours.test", selector)
+    with pytest.raises(StoreError, match="remove those that are old"):
+        make_keys(str(tmp_path), "ours.test", "e")
+    for path in list((tmp_path / "ours.test").iterdir()):
+        path.with_name(f"x{path.name}").write_bytes(path.read_bytes())
+    assert 8 == len(find_keys(str(tmp_path), "ours.test"))
+
+
 def test_records() -> None:
     """What a zone file takes: texts of 255 characters at most."""
     key = Key("ours.test", "s", b"-----", b"x" * 294)

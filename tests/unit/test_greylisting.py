@@ -223,6 +223,31 @@ def test_a_release(world: World) -> None:
     assert Verdict.LET_IN is world.judge(sender="x@other.test")
 
 
+def test_a_clock_that_was_wrong(world: World) -> None:
+    """What came in the future is new."""
+    world.now += 100 * DAY
+    world.judge()
+    world.now -= 100 * DAY
+    assert Verdict.DELAY is world.judge()
+    world.now += 300
+    assert Verdict.LET_IN is world.judge()
+
+
+def test_strangers_push_out_strangers(tmp_path: Path) -> None:
+    """However many come, who was let in is known."""
+    world = World(str(tmp_path / "smtp.sqlite3"), most=10)
+    world.judge()
+    world.now += 300
+    assert Verdict.LET_IN is world.judge()
+    for number in range(30):
+        world.now += 1
+        world.judge(f"10.0.{number}.1")
+    world.greylisting.forget()
+    world.now += 100
+    assert Verdict.LET_IN is world.judge()
+    world.greylisting.greys.close()
+
+
 def test_it_is_bounded(tmp_path: Path) -> None:
     """Of too many the oldest are forgotten, and all after 35 days."""
     world = World(str(tmp_path / "smtp.sqlite3"), most=10)

@@ -79,10 +79,13 @@ class Delayed:
         self._touch(delay.key.recipient)
 
     def come(self, key: Key) -> None:
-        """A sender came again, and was let in."""
-        self._coming.get(key.recipient, OrderedDict()).pop(key, None)
-        if any(one.key == key for one in self._shown.get(key.recipient, {}).values()):
-            self._returned.setdefault(key.recipient, set()).add(key)
+        """A sender was let in, from whatever network."""
+        coming = self._coming.get(key.recipient, OrderedDict())
+        for other in [one for one in coming if one.sender == key.sender]:
+            del coming[other]
+        shown = self._shown.get(key.recipient, {}).values()
+        if found := {one.key for one in shown if one.key.sender == key.sender}:
+            self._returned.setdefault(key.recipient, set()).update(found)
             self._touch(key.recipient)
 
     async def run(self) -> None:

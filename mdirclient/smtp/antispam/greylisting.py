@@ -92,8 +92,10 @@ class Greylisting:
         most: int = _MAX_ROWS,
     ) -> None:
         self.greys = greys
-        #: Called when a sender is delayed, and with what was delayed when it is let in.
+        #: Called when a sender is delayed, when one comes again, and when one is let in that may
+        #: have been delayed.
         self.on_delay: Callable[[Delay], None] = lambda _: None
+        self.on_let_in: Callable[[Key], None] = lambda _: None
         self.on_return: Callable[[Key], None] = lambda _: None
         self._limits = limits
         self._spf = spf
@@ -156,8 +158,9 @@ class Greylisting:
         if note.vouched is None and self._spf:
             return Verdict.ASK
         if note.vouched and (known := self._of_domain(key, note.vouched, now)):
+            self.on_let_in(key)  # it may have come before from another network
             return self._let_in(key, known, now)
-        if grey is None or now - grey.first > _WINDOW:
+        if _is_new(grey, now):
             self._change(key, Grey(now, now, False, note.vouched or ""))
             self._new += 1
             self.on_delay(Delay(key, note.reverse_path, note.address, note.helo, now))
@@ -183,7 +186,7 @@ class Greylisting:
         if known and self._is_due(known, now):
             self._let_in(of_domain, known, now)
             return attrs.evolve(known, domain=domain)
-        if known is None or now - known.first > _WINDOW:
+        if _is_new(known, now):
             self._change(of_domain, Grey(now, now, False, domain))
         return None
 
@@ -199,6 +202,7 @@ class Greylisting:
         if not grey.is_passed and key.sender:
             self._count(key.source, 1, now)
             self.on_return(key)
+            self.on_let_in(key)
         self._let.put(key, True, now)
         return Verdict.LET_IN
 
@@ -241,6 +245,11 @@ class Greylisting:
             self._log("state-failed", error=error)
         finally:
             self._writing = None
+
+
+def _is_new(grey: Grey | None, now: float) -> bool:
+    """Whether it begins anew: also what a clock that was wrong says will be."""
+    return grey is None or not 0 <= now - grey.first <= _WINDOW
 
 
 @functools.lru_cache(maxsize=4096)

@@ -254,7 +254,9 @@ class Greys(Tables):
             with self.transaction() as connection:
                 query = f"SELECT count(*) FROM {table}"  # noqa: S608 - of constants
                 (rows,) = connection.execute(query).fetchone()
-            count += self.shorten(table, key, at, rows - most)
+            # Who was let in stays longer than strangers, however many come.
+            order = "passed, last" if table == "grey" else at
+            count += self.shorten(table, key, order, rows - most)
         return count
 
 

@@ -32,6 +32,7 @@ class Tables:
     """
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self._lock = threading.RLock()
         _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
         with telling():

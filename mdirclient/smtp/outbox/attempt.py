@@ -171,6 +171,9 @@ class Attempts:
 
     async def _record(self, item: Item, outcome: Outcome, prepared: Prepared) -> None:
         """Write down how an attempt ended."""
+        refused = {one.recipient for one in outcome.refused}
+        taken = [one for one in prepared.recipients if one not in refused and outcome.is_sent]
+        await self._note_correspondents(item, taken)
         told: tuple[Header, ...] = ()
         if outcome.relayed:  # of whom nobody else will tell
             sent, now = Outcome("2.0.0"), datetime.now(UTC)
@@ -178,14 +181,19 @@ class Attempts:
                 self._report, item, sent, outcome.relayed, now, action=RELAYED
             )
         if outcome.refused:
-            await self._record_each(item, outcome, prepared, told)
+            await self._record_each(item, outcome, prepared, told, taken)
         elif outcome.is_sent:
-            await self._file_sent(item, prepared, told)
+            await self._file_sent(item, prepared, told, taken)
         else:
             await self._not_sent(item, outcome, prepared.recipients)
 
     async def _record_each(
-        self, item: Item, outcome: Outcome, prepared: Prepared, told: tuple[Header, ...]
+        self,
+        item: Item,
+        outcome: Outcome,
+        prepared: Prepared,
+        told: tuple[Header, ...],
+        taken: Sequence[str],
     ) -> None:
         """Some recipients were not taken: those are tried again, or its user is told of them."""
         now = datetime.now(UTC)
@@ -193,7 +201,7 @@ class Attempts:
         refused = [_given_up(one) if is_late else one for one in outcome.refused]
         failed = tuple(one for one in refused if one.is_permanent)
         waiting = {one.recipient for one in refused} - {one.recipient for one in failed}
-        has_any = outcome.is_sent or bool(item.settled)
+        has_any = outcome.is_sent or bool(item.taken)
         if not has_any and not waiting:
             whole = Outcome(failed[0].status, failed[0].reason, failed)
             await self._fail(item, whole, tuple(one.recipient for one in failed))
@@ -206,12 +214,15 @@ class Attempts:
             )
             self._tell(item, "failed", addresses, whole)
         if not waiting:
-            await self._file_sent(item, prepared, told)
+            await self._file_sent(item, prepared, told, taken)
             return
-        settled = item.settled.union(prepared.recipients) - waiting
+        never = item.refused.union(one.recipient for one in failed)
         state = self._later(item, outcome.refused[0].reason, now)
         reasons = [one.reason for one in refused if not one.is_permanent]
-        state |= {"reason": items.shown_reason(reasons[0]), "settled": " ".join(sorted(settled))}
+        state |= {
+            "reason": items.shown_reason(reasons[0]),
+            "settled": items.write_settled(taken, never),
+        }
         await self._write_state(item, state, told)
         still = tuple(sorted(waiting))
         self._tell(item, "deferred", still, Outcome("4.0.0", reasons[0]))
@@ -256,18 +267,25 @@ class Attempts:
             await self._defer(item, outcome, recipients)
 
     async def _file_sent(
-        self, item: Item, prepared: Prepared, told: tuple[Header, ...] = ()
+        self,
+        item: Item,
+        prepared: Prepared,
+        told: tuple[Header, ...] = (),
+        taken: Sequence[str] = (),
     ) -> None:
         """It leaves the outbox, and the rules of its user file it, with what they are told."""
         try:
             await self._surely(lambda: self._move_sent(item, prepared, told))
         except _NEVER as error:
             await self._cannot_file(item, error)
+        self._tell(item, "sent", tuple(sorted(item.taken.union(taken))))
+
+    async def _note_correspondents(self, item: Item, taken: Sequence[str]) -> None:
+        """The answers of those who have it are welcome."""
         try:
-            await asyncio.to_thread(self._wrote, item.address, prepared.recipients)
+            await asyncio.to_thread(self._wrote, item.address, taken)
         except StoreError as error:
             self._log("state-failed", error=error)
-        self._tell(item, "sent", prepared.recipients)
 
     async def _cannot_file(self, item: Item, error: Exception) -> None:
         """It stays where it is, but is never sent again."""

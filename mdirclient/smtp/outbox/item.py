@@ -8,7 +8,7 @@ State is in the header of the anchor, where its user sees it (docs: formats/outb
     next-attempt  not before
     reason        what was said last
     sending       the sender that has it, and the number of the job
-    settled       recipients that are not tried again: they have it, or never will
+    settled       recipients that are not tried again: they have it, or, in brackets, never will
     send-after    not before; the user's own
 """
 
@@ -137,7 +137,19 @@ class Item:
     @property
     def settled(self) -> frozenset[str]:
         """Recipients that are not tried again."""
-        return frozenset((self.header.get("settled") or "").split())
+        return self.taken | self.refused
+
+    @property
+    def taken(self) -> frozenset[str]:
+        """Of these, that have it."""
+        words = (self.header.get("settled") or "").split()
+        return frozenset(_unpacked(word) for word in words if word[0] != "(")
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """Of these, that never will."""
+        words = (self.header.get("settled") or "").split()
+        return frozenset(_unpacked(word.strip("()")) for word in words if word[0] == "(")
 
     def queued(self, now: datetime) -> datetime:
         """When it was first seen."""
@@ -200,6 +212,22 @@ def with_state(header: Header, state: Mapping[str, str | None]) -> Header:
             value = state[name]
             header = header.replace(name, *([] if value is None else [value]))
     return header
+
+
+def write_settled(taken: Iterable[str], refused: Iterable[str]) -> str:
+    """The field `settled`: words, so blanks of quoted local parts are written as `%20`."""
+    words = [*map(_packed, sorted(taken)), *(f"({_packed(one)})" for one in sorted(refused))]
+    return " ".join(words)
+
+
+def _packed(address: str) -> str:
+    if not address.startswith('"'):
+        return address
+    return address.replace("%", "%25").replace(" ", "%20")
+
+
+def _unpacked(word: str) -> str:
+    return word.replace("%20", " ").replace("%25", "%") if word.startswith('"') else word
 
 
 def shown_reason(text: str) -> str:

@@ -6,7 +6,8 @@ Blocks: run in a thread.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Final
 
@@ -44,6 +45,7 @@ MAX_HOPS: Final = 50
 _RECIPIENTS: Final = ("to", "cc", "bcc")
 #: Where there are any of these, it goes to nobody else (RFC 5322 §3.6.6).
 _RESENT: Final = ("resent-to", "resent-cc", "resent-bcc")
+_BARE_CR = re.compile(rb"\r(?!\n)")
 _HIDDEN: Final = frozenset(["bcc", "resent-bcc"])
 _AUTHORS: Final = ("from", "sender", "resent-from", "resent-sender")
 _RFC822: Final = "message/rfc822"
@@ -174,10 +176,10 @@ class Preparer:
             raise UnsendableError("5.3.4", f"it has more than {MAX_SIZE >> 20} MiB")
         with self._store.open(attrs.evolve(stored.anchor, part=0)) as file:
             head, rest = _header_of(file)
+            # What a bare CR hides from us would be a field of its own where it ends a line.
+            head = _BARE_CR.sub(b"\r\n" if b"\r\n" in head else b"\n", head)
             fields = list(_fields(head))
-            texts: dict[str, tuple[str, ...]] = {}
-            for name, raw, _ in fields:
-                texts[name] = (*texts.get(name, ()), unfold(raw))
+            texts = texts_of((name, unfold(raw)) for name, raw, _ in fields)
             sender, author, recipients = _envelope(item, texts, book)
             check_hops(texts)
             hidden = [span for name, _, span in fields if name in _HIDDEN]
@@ -216,7 +218,7 @@ class Preparer:
 
 
 def _envelope(
-    item: Item, texts: Mapping[str, tuple[str, ...]], book: Book
+    item: Item, texts: Mapping[str, Sequence[str]], book: Book
 ) -> tuple[str, str, tuple[str, ...]]:
     """Reverse path, author and forward paths; users send in their own names only.
 
@@ -246,8 +248,16 @@ def _envelope(
     return sender, authors["from"][0], recipients
 
 
+def texts_of(fields: Iterable[tuple[str, str]]) -> dict[str, Sequence[str]]:
+    """The values of the fields of each name."""
+    texts: dict[str, list[str]] = {}
+    for name, value in fields:
+        texts.setdefault(name, []).append(value)
+    return {**texts}
+
+
 def check_authors(
-    texts: Mapping[str, tuple[str, ...]], user: str, book: Book
+    texts: Mapping[str, Sequence[str]], user: str, book: Book
 ) -> dict[str, tuple[str, ...]]:
     """The addresses of each field that names authors, all of them the user's own.
 
@@ -263,7 +273,7 @@ def check_authors(
     return authors
 
 
-def check_hops(texts: Mapping[str, tuple[str, ...]]) -> None:
+def check_hops(texts: Mapping[str, Sequence[str]]) -> None:
     """That a mail does not go round in circles.
 
     Raises:
@@ -289,7 +299,7 @@ def _addresses(name: str, values: Iterable[str]) -> tuple[str, ...]:
     return addresses
 
 
-def _all_addresses(names: Iterable[str], texts: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _all_addresses(names: Iterable[str], texts: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     found = (_addresses(name, texts.get(name, ())) for name in names)
     return tuple(dict.fromkeys(one for some in found for one in some))
 

@@ -80,10 +80,10 @@ class Key:
 
 
 def find_keys(directory: str, domain: str) -> tuple[Key, ...]:
-    """The keys of a domain, by selector; none if it has none.
+    """The keys of a domain, by selector; none if it has none, the last 8 if there are more.
 
     Raises:
-        StoreError: a file is no key, or there are too many.
+        StoreError: a file is no key.
         OSError: it cannot be read.
     """
     if not is_domain(domain):
@@ -93,9 +93,7 @@ def find_keys(directory: str, domain: str) -> tuple[Key, ...]:
         names = sorted(name for name in os.listdir(place) if name.endswith(_SUFFIX))
     except FileNotFoundError:
         return ()
-    if len(names) > _MAX_KEYS:
-        raise StoreError(f"{place}: more than {_MAX_KEYS} keys; remove those that are old")
-    return tuple(_read(os.path.join(place, name), domain) for name in names)
+    return tuple(_read(os.path.join(place, name), domain) for name in names[-_MAX_KEYS:])
 
 
 def make_keys(directory: str, domain: str, selector: str) -> tuple[Key, ...]:
@@ -107,7 +105,7 @@ def make_keys(directory: str, domain: str, selector: str) -> tuple[Key, ...]:
         selector: of both, which are told apart by `-rsa` and `-ed25519`.
 
     Raises:
-        StoreError: there are such keys already.
+        StoreError: there are such keys already, or too many.
         OSError: they cannot be written.
     """
     place = os.path.join(directory, domain)
@@ -116,6 +114,8 @@ def make_keys(directory: str, domain: str, selector: str) -> tuple[Key, ...]:
         "rsa": generate_private_key(65537, _BITS),
         "ed25519": Ed25519PrivateKey.generate(),
     }
+    if len(find_keys(directory, domain)) + len(private) > _MAX_KEYS:
+        raise StoreError(f"{place}: more than {_MAX_KEYS} keys; remove those that are old")
     made = []
     for kind, key in private.items():
         path = os.path.join(place, f"{selector}-{kind}{_SUFFIX}")

@@ -41,6 +41,7 @@ _SCHEMES: Final = {"smtp": (587, False), "smtps": (465, True)}
 #: Seconds for one reply; RFC 5321 §4.5.3.2 wants 5 minutes for most, and 10 after the dot.
 _TIMEOUT: Final = 300.0
 _DATA_TIMEOUT: Final = 600.0
+_SLOWEST: Final = 10_000  # bytes a second
 _QUIT_TIMEOUT: Final = 5.0
 #: Recipients of one transaction: what every server takes (RFC 5321 §4.5.3.1.8).
 _TOGETHER: Final = 100
@@ -48,7 +49,7 @@ _TOO_MANY: Final = 452
 _CLOSING: Final = 421
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})\s+")
 #: How the end of a conversation shows: what was said before it counts all the same.
-_LOST: Final = (aiosmtplib.SMTPException, OSError)
+_LOST: Final = (aiosmtplib.SMTPException, OSError, ValueError)
 
 
 @attrs.frozen
@@ -177,8 +178,9 @@ class Smarthost(Jobs):
             if client.is_ehlo_or_helo_needed:
                 await _greet(client)
             data = await self._finished(job, prepared, client)
+            has_dsn = client.supports_extension("dsn")  # not known any more when it is over
             outcome = _outcome(await _converse(client, prepared, data))
-            if client.supports_extension("dsn"):
+            if has_dsn:
                 return outcome
             return attrs.evolve(outcome, relayed=_relayed(outcome, prepared))
         except aiosmtplib.SMTPResponseException as error:
@@ -270,7 +272,8 @@ async def _hand_over(
     client: aiosmtplib.SMTP, taken: list[str], data: bytes
 ) -> dict[str, Refused | None]:
     try:
-        await client.data(data, timeout=_DATA_TIMEOUT)
+        # The time to send it counts too, and a line may be slow.
+        await client.data(data, timeout=_DATA_TIMEOUT + len(data) / _SLOWEST)
     except aiosmtplib.SMTPResponseException as error:
         await _reset(client, error)
         return {one: _refused(one, error) for one in taken}

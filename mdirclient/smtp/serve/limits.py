@@ -36,6 +36,7 @@ class Limits:
             recipients; 0: none is.
         grey_for: seconds after which a sender that greylisting told to come again is let in; 0:
             none is told.
+        spam_kept: seconds that a mail stays in the spam box.
         allow: networks that `per_address`, `early`, `block_for` and `grey_for` do not apply to.
         trust: networks of LMTP clients that may say whose mail they bring (XFORWARD).
     """
@@ -54,6 +55,7 @@ class Limits:
     keep: int = 90
     block_for: float = 3_600.0
     grey_for: float = 300.0
+    spam_kept: float = 3_600.0
     allow: tuple[Network, ...] = tuple(ipaddress.ip_network(one) for one in LOOPBACK)
     trust: tuple[Network, ...] = tuple(ipaddress.ip_network(one) for one in LOOPBACK)
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mdirclient.smtp.engine import Connection, Forwarded, Path, Reply
-from mdirclient.smtp.state import ABANDONED, DEFERRED, REFUSED, Record
+from mdirclient.smtp.serve import answers
+from mdirclient.smtp.state import (
+    ABANDONED,
+    ACCEPTED,
+    BLOCKED,
+    DEFERRED,
+    GREYLISTED,
+    REFUSED,
+    UNKNOWN,
+    Record,
+)
 from mdirclient.smtp.trace import protocol_name
 
 if TYPE_CHECKING:
@@ -14,6 +24,12 @@ if TYPE_CHECKING:
 
 #: Recipients that were refused, of which the record tells.
 _MAX_REFUSED: Final = 50
+#: Replies that say why a mail was not taken.
+_VERDICTS: Final = {
+    answers.NO_ACCOUNT: UNKNOWN,
+    answers.GREYLISTED: GREYLISTED,
+    answers.BLOCKED: BLOCKED,
+}
 
 
 class Note:
@@ -25,7 +41,7 @@ class Note:
         helo: what it called itself; empty: not known.
         recipients: that were accepted, in their order, with the account that gets it.
         foreign: of other hosts, each with the account whose outbox has the mail then.
-        refused: that were not.
+        refused: that were not, and with which codes: `reasons`.
         wishes: recipient → of what the sender wants to be told (RFC 3461).
         vouched: the sender's domain, if it vouches for the client (SPF); empty if not; None: it
             was not asked.
@@ -45,6 +61,7 @@ class Note:
         "is_overdue",
         "is_utf8",
         "listener",
+        "reasons",
         "recipients",
         "refused",
         "reverse_path",
@@ -68,6 +85,7 @@ class Note:
         self.recipients: list[tuple[Path, Account]] = []
         self.foreign: list[tuple[Path, Account]] = []
         self.refused: list[str] = []
+        self.reasons: list[str] = []
         self._last: Reply | None = None
         self.wishes: dict[str, tuple[str, ...]] = {}
         self.vouched: str | None = None
@@ -95,6 +113,7 @@ class Note:
         self._last = reply
         if len(self.refused) < _MAX_REFUSED:
             self.refused.append(f"{reply.code} {path}")
+            self.reasons.append(f"{reply.code} {reply.enhanced}")
 
     def record(self, reply: Reply | None, *, anchor: str = "", verdict: str = "") -> Record:
         """What happened: `reply` was the last one; None: the client gave up."""
@@ -102,7 +121,11 @@ class Note:
             reply = self._last  # nobody wanted it
         if not verdict:
             temporary = DEFERRED if reply and reply.code < 500 else REFUSED
-            verdict = temporary if reply else ABANDONED
+            verdict = _VERDICTS.get(reply, temporary) if reply else ABANDONED
+        reasons = [*self.reasons]
+        if reply and not reply.is_positive and reply is not self._last:
+            reasons.append(f"{reply.code} {reply.enhanced}")
+        accounts = [account.name for _, account in self.recipients]
         return Record(
             at=self.at,
             listener=self.listener.kind,
@@ -117,4 +140,7 @@ class Note:
             verdict=verdict,
             reply=f"{reply.code} {reply.enhanced}".strip() if reply else "",
             anchor=anchor,
+            accounts=tuple(accounts) if verdict == ACCEPTED else (),
+            foreign=tuple(str(path) for path, _ in self.foreign) if verdict == ACCEPTED else (),
+            reasons=tuple(reasons),
         )

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from mdirclient.errors import ComposeError, ReplyError
 from mdirclient.header import Header
+from mdirclient.mail.fields import mailboxes
 from mdirclient.service.login import Login
 from mdirclient.smtp.antispam.blocking import Blocking
 from mdirclient.smtp.antispam.greylisting import Greylisting, Verdict
 from mdirclient.smtp.engine import NULL_PATH, Connection, Path, Reply, Transaction
 from mdirclient.smtp.engine import reply as replies
 from mdirclient.smtp.engine.sasl import Credentials
-from mdirclient.smtp.outbox.prepare import UnsendableError, check_authors, check_hops
+from mdirclient.smtp.outbox.prepare import UnsendableError, check_authors, check_hops, texts_of
 from mdirclient.smtp.serve import answers
 from mdirclient.smtp.serve.limits import Limits
 from mdirclient.smtp.serve.note import Note
@@ -97,9 +98,9 @@ class Policy:
 
         Users write in their own names only, and nothing goes round in circles (RFC 5321 §6.3).
         """
-        texts: dict[str, tuple[str, ...]] = {}
-        for name, value in fields:
-            texts[name] = (*texts.get(name, ()), value)
+        texts = texts_of(fields)
+        if any("\r" in value for values in texts.values() for value in values):
+            return answers.BARE_CR  # it would hide a field from us
         try:
             check_hops(texts)
             check_authors(texts, user, self.following.book)
@@ -144,8 +145,8 @@ class Policy:
             return answers.NOT_OURS
         if not self._has_relay:
             return answers.NO_RELAY
-        if not path.is_ascii:
-            return answers.NO_UTF8_RELAY
+        if refused := _unsendable(path):
+            return refused
         account = self.following.book.sending(user, note.reverse_path)
         if account is None:
             return answers.NOT_YOURS
@@ -194,6 +195,17 @@ class Policy:
         """A user by name, or by the address of an account of theirs."""
         book = self.following.book
         return book.users.get(name) or book.users.get(book.owner(name) or "")
+
+
+def _unsendable(path: Path) -> Reply | None:
+    """Why nothing can be sent to an address, which others need not suffer for."""
+    if not path.is_ascii:
+        return answers.NO_UTF8_RELAY
+    try:
+        mailboxes("envelope-to", str(path))
+    except ComposeError:
+        return answers.UNSENDABLE
+    return None
 
 
 class Quota:

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -31,7 +31,12 @@ from mdirclient.smtp.serve import answers
 from mdirclient.smtp.serve.certificates import Certificates
 from mdirclient.smtp.serve.limits import Limits
 from mdirclient.smtp.serve.server import Listener, Server
+from mdirclient.smtp.spam.box import SpamBox
+from mdirclient.smtp.spam.votes import Votes
 from mdirclient.smtp.state import State
+from mdirclient.smtp.statistics.archive import Archive
+from mdirclient.smtp.statistics.publish import Publisher
+from mdirclient.smtp.statistics.view import view_of
 
 if TYPE_CHECKING:
     from mdirclient.settings import Settings
@@ -105,6 +110,7 @@ async def _serve(
         host = host_of(settings)
         following = Following(mdird, places, log)
         has_relay = settings.find("MDIR_SMTP_RELAY") is not None
+        view = view_of(settings)
         server = Server(
             mdird,
             following,
@@ -123,6 +129,17 @@ async def _serve(
             way, options = way_of(settings, 0.0, log), sender.Options()
             work = send(settings, mdird, following, way, options, stopping=stopping, log=log)
             sending.append(loop.create_task(work))
+        votes, archive = Votes(state.path), Archive(state.path)
+        box = SpamBox(
+            mdird, following, votes, folder=places.spam, kept=limits.spam_kept, log=log,
+            now=time.time,
+        )  # fmt: skip
+        folder = settings.get("MDIR_SMTP_STATISTICS").strip("/")
+        publisher = Publisher(mdird, archive, view, folder=folder, log=log, now=time.time)
+        learning = [
+            loop.create_task(_beside(box.run(), "the spam box", log)),
+            loop.create_task(_beside(publisher.run(), "statistics", log)),
+        ]
         # Who comes a moment later need not be told to come again.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(following.made(), _PATIENCE)
@@ -142,6 +159,11 @@ async def _serve(
         await server.stop()
         for task in sending:
             await task
+        for task in learning:
+            task.cancel()
+        await asyncio.wait(learning)
+        for database in (votes, archive):
+            database.close()
         if followed.done():
             followed.result()
         followed.cancel()
@@ -174,6 +196,14 @@ def spf_of(settings: Settings, hostname: str) -> SPF:
     except ValueError as error:
         raise SettingsError("MDIR_SMTP_DNS", given, str(error)) from None
     return SPF(host=hostname, nameservers=((address, 53 if port is None else port),))
+
+
+async def _beside(work: Coroutine[object, object, None], what: str, log: Log) -> None:
+    """Something without which mails come and go all the same."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - see above
+        log("defect", what=what, error=repr(error))
 
 
 def listener_of(kind: str, hostname: str, tls: Certificates | None, limits: Limits) -> Listener:

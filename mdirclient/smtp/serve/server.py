@@ -24,8 +24,8 @@ from mdirclient.service.throttle import network
 from mdirclient.smtp.antispam.blocking import Blocking
 from mdirclient.smtp.antispam.blocks import Blocks
 from mdirclient.smtp.antispam.delayed import Delayed
-from mdirclient.smtp.antispam.greylisting import Greylisting
-from mdirclient.smtp.antispam.greys import Greys
+from mdirclient.smtp.antispam.greylisting import Delay, Greylisting
+from mdirclient.smtp.antispam.greys import Greys, Key
 from mdirclient.smtp.deliver import Host
 from mdirclient.smtp.engine import Profile, Reply, Transaction
 from mdirclient.smtp.serve import answers
@@ -37,6 +37,8 @@ from mdirclient.smtp.serve.policy import Policy
 from mdirclient.smtp.serve.receipts import send_receipt, wanted
 from mdirclient.smtp.serve.session import Session
 from mdirclient.smtp.state import ACCEPTED, Record, State
+from mdirclient.smtp.statistics import totals
+from mdirclient.smtp.statistics.totals import Total
 from mdirclient.smtp.trace import received
 from mdirclient.smtp.wishes import write_recipient
 
@@ -139,6 +141,7 @@ class Server:
         self._host = host
         self._per_address: Counter[str] = Counter()
         self._records: list[Record] = []
+        self._events: list[Total] = []
         self._is_recording = False
         self._recording: asyncio.Task[None] | None = None
         self._servers: list[asyncio.Server] = []
@@ -177,7 +180,7 @@ class Server:
         for task in list(self._tasks):
             task.cancel()
         try:
-            await asyncio.to_thread(self._state.add, self._records)
+            await asyncio.to_thread(self._state.add, self._records, self._events)
         except MdirError as error:
             self.log("state-failed", error=error)
 
@@ -266,8 +269,16 @@ class Server:
 
     def record(self, record: Record) -> None:
         """Say what happened to a mail, and keep it in a moment: nobody waits for that."""
-        self._records.append(record)
+        self._records.append(attrs.evolve(record, seconds=max(0.0, time.time() - record.at)))
         self._tell(record)
+        self._keep_soon()
+
+    def count(self, kind: str, name: str) -> None:
+        """Count something that is no mail."""
+        self._events.append(totals.event(self._now(), kind, name))
+        self._keep_soon()
+
+    def _keep_soon(self) -> None:
         if not self._is_recording:
             self._is_recording = True
             self._recording = self.start(self._keep_records())
@@ -326,13 +337,15 @@ class Server:
     async def _keep_records(self) -> None:
         """Keep records, those of some moments together."""
         try:
-            while self._records:
+            while self._records or self._events:
                 await asyncio.sleep(_RECORDING)
                 records, self._records = self._records, []
-                await asyncio.to_thread(self._state.add, records)
+                events, self._events = self._events, []
+                await asyncio.to_thread(self._state.add, records, events)
         except MdirError as error:
             # They are tried again with the next; without end it would be a leak.
             self._records = [*records, *self._records][-_MAX_RECORDS:]
+            self._events = [*events, *self._events][-_MAX_RECORDS:]
             self.log("state-failed", error=error)
         finally:
             self._is_recording = False
@@ -360,8 +373,20 @@ class Server:
             log=self.log,
             now=self._now,
         )
-        self.greylisting.on_delay, self.greylisting.on_return = delayed.delay, delayed.come
-        await delayed.run()
+
+        def on_delay(delay: Delay) -> None:
+            self.count(totals.GREYLISTING, totals.DELAYED)
+            delayed.delay(delay)
+
+        def on_return(_key: Key) -> None:
+            self.count(totals.GREYLISTING, totals.RETURNED)
+
+        self.greylisting.on_delay, self.greylisting.on_return = on_delay, on_return
+        self.greylisting.on_let_in = delayed.come
+        try:
+            await delayed.run()
+        except Exception as error:  # noqa: BLE001 - mail comes without it
+            self.log("defect", what="delayed senders", error=repr(error))
 
     async def _sweep(self) -> None:
         while True:

@@ -143,8 +143,11 @@ class Session(asyncio.BufferedProtocol):
         try:
             self._receive(nbytes)
         except Exception as error:  # noqa: BLE001 - one client's bytes must not stay unanswered
-            self._server.log("defect", what="a client's bytes", error=repr(error))
-            self._leave(self.engine.close(answers.DEFECT))
+            self._fail_client(error)
+
+    def _fail_client(self, error: Exception) -> None:
+        self._server.log("defect", what="a client's bytes", error=repr(error))
+        self._leave(self.engine.close(answers.DEFECT))
 
     def _receive(self, nbytes: int) -> None:
         if self._early:
@@ -267,11 +270,14 @@ class Session(asyncio.BufferedProtocol):
         """Answer with what takes some time to know."""
 
         async def ask() -> None:
-            reply = await asking
-            if self._is_open():
-                self._answer(reply)
-                self._wait()
-                self._go_on()
+            try:
+                reply = await asking
+                if self._is_open():
+                    self._answer(reply)
+                    self._wait()
+                    self._go_on()
+            except Exception as error:  # noqa: BLE001 - it must not stay unanswered
+                self._fail_client(error)
 
         self._asking = self._server.start(ask())
 

@@ -1,0 +1,1 @@
+"""What users call spam: they move it to a folder, and the server learns who brought it."""

@@ -1,0 +1,197 @@
+"""The spam box: folders into which users move what they call spam. They are emptied.
+
+Each mail that is there is recorded once, and leaves some time after its record is committed. A mail
+that leaves before, by its user, was none: its record goes too. Contents stay in the store.
+Reads and writes the mdir, and tables of the SMTP server's own database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from mdirclient.errors import MdirError
+from mdirclient.header import Header
+from mdirclient.smtp.followed import Followed
+from mdirclient.smtp.outbox.item import anchor_of
+from mdirclient.smtp.spam.votes import Vote
+
+if TYPE_CHECKING:
+    from mdirclient.interfaces import AsyncMdird
+    from mdirclient.service.log import Log
+    from mdirclient.smtp.following import Following
+    from mdirclient.smtp.spam.votes import Votes
+
+#: Seconds that a mail stays in the box.
+KEPT: Final = 3_600.0
+#: Seconds in which changes are collected, and after which what failed is tried again.
+_COLLECTING: Final = 0.2
+_FAILING: Final = 10.0
+#: Seconds between two questions whether a subscription still says everything.
+_BEAT: Final = 60.0
+
+
+@attrs.define
+class _Box:
+    """One account's folder.
+
+    Attributes:
+        followed: its entries.
+        votes: anchor → vote, of what is in it; None: not read yet.
+        leaving: anchors of what was told to leave.
+    """
+
+    followed: Followed
+    task: asyncio.Task[None]
+    votes: dict[str, Vote] | None = None
+    leaving: set[str] = attrs.field(factory=set)
+
+
+class SpamBox:
+    """See the module. Used in one loop.
+
+    Args:
+        mdird: with the folders.
+        following: the list of accounts; the caller runs it.
+        votes: where they are kept.
+        folder: that has a folder for each account.
+        kept: seconds that a mail stays in it.
+        log: of what happens.
+        now: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        mdird: AsyncMdird,
+        following: Following,
+        votes: Votes,
+        *,
+        folder: str,
+        kept: float = KEPT,
+        log: Log,
+        now: Callable[[], float],
+    ) -> None:
+        self._mdird = mdird
+        self._following = following
+        self._votes = votes
+        self._folder = folder
+        self._kept = kept
+        self._log = log
+        self._now = now
+        self._woken = asyncio.Event()
+        self._root = Followed(mdird, folder, "dir", self._woken.set, log, event="spam-stale")
+        self._boxes: dict[str, _Box] = {}
+        self._touched: set[str] = set()
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Record and empty until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self._root.run())
+            wait: float | None = None
+            while True:
+                try:
+                    async with asyncio.timeout(wait):
+                        await self._woken.wait()
+                        await asyncio.sleep(_COLLECTING)
+                except TimeoutError:
+                    self._touched.update(self._boxes)
+                self._woken.clear()
+                self._follow_folders()
+                wait = await self._work_all()
+
+    def _follow_folders(self) -> None:
+        """A folder for each account: follow what is new, and let go what went."""
+        assert self._group
+        if not self._root.is_current:
+            return
+        names = {live.header.get("name") or "" for live in self._root.entries.values()}
+        for account in {name for name in names if "@" in name} - self._boxes.keys():
+            followed = Followed(
+                self._mdird, f"{self._folder}/{account}", None, self._toucher(account),
+                self._log, event="spam-stale", beat=_BEAT,
+            )  # fmt: skip
+            self._boxes[account] = _Box(followed, self._group.create_task(followed.run()))
+        for account in self._boxes.keys() - names:
+            self._boxes.pop(account).task.cancel()
+
+    def _toucher(self, account: str) -> Callable[[], None]:
+        def touch() -> None:
+            self._touched.add(account)
+            self._woken.set()
+
+        return touch
+
+    async def _work_all(self) -> float | None:
+        """Work on what changed; seconds until something is to leave a box."""
+        touched, self._touched = self._touched, set()
+        if not self._following.is_current:  # whose addresses are whose is not known
+            self._touched |= touched
+            return _FAILING
+        waits = []
+        for account in touched & self._boxes.keys():
+            try:
+                await self._work(account, self._boxes[account])
+            except (MdirError, OSError) as error:
+                self._log("spam-failed", account=account, reason=error)
+                self._touched.add(account)
+                waits.append(_FAILING)
+        now = self._now()
+        dues = [
+            vote.at + self._kept
+            for box in self._boxes.values()
+            for vote in (box.votes or {}).values()
+        ]
+        waits += [max(0.0, min(dues) - now)] if dues else []
+        return min(waits, default=None)
+
+    async def _work(self, account: str, box: _Box) -> None:
+        if not box.followed.is_current:
+            return
+        if box.votes is None:
+            box.votes = await asyncio.to_thread(self._votes.of, account)
+        entries: dict[str, list[str]] = {}
+        for url, live in list(box.followed.entries.items()):
+            entries.setdefault(anchor_of(live.header) or url, []).append(url)
+        box.leaving &= entries.keys()
+        for anchor in box.votes.keys() - entries.keys():
+            await asyncio.to_thread(self._votes.undo, account, anchor)
+            del box.votes[anchor]
+            self._log("spam-undone", account=account, anchor=anchor)
+        for anchor in entries.keys() - box.votes.keys() - box.leaving:
+            vote = await asyncio.to_thread(
+                self._votes.add, account, anchor, self._now(), self._owner(account)
+            )
+            box.votes[anchor] = attrs.evolve(vote, at=self._now())
+            event = "spam" if vote.is_known else "spam-unknown"
+            self._log(
+                event, account=account, sender=vote.sender or None, client=vote.client or None,
+                anchor=anchor,
+            )  # fmt: skip
+        for anchor, vote in list(box.votes.items()):
+            if vote.at + self._kept <= self._now():
+                # First here: else the removal would be taken for the user's.
+                await asyncio.to_thread(self._votes.empty, account, anchor)
+                del box.votes[anchor]
+                box.leaving.add(anchor)
+                await self._remove(account, entries[anchor])
+
+    async def _remove(self, account: str, urls: list[str]) -> None:
+        async with self._mdird.batch() as batch:
+            for url in urls:
+                await batch.remove(f"{self._folder}/{account}", Header([("url", url)]))
+
+    def _owner(self, account: str) -> Callable[[str], bool]:
+        """Tells whether a recipient's address is the account's."""
+        book = self._following.book
+
+        def is_own(address: str) -> bool:
+            local, _, domain = address.rpartition("@")
+            found = book.find(local or address, domain)
+            return found is not None and found.name == account
+
+        return is_own

@@ -1,0 +1,165 @@
+"""What users called spam: one vote for each mail and account, with the facts of its SMTP time.
+
+Reads and writes tables of the SMTP server's own database. The facts are those that were kept when
+the mail came, found by its anchor; what its header says does not count.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import attrs
+
+from mdirclient.service.throttle import network as network_of
+from mdirclient.smtp.antispam.greylisting import subnet
+from mdirclient.smtp.antispam.tables import Tables
+from mdirclient.smtp.state import ACCEPTED
+
+_FIELDS: Final = "account, anchor, at, client, sender, is_known, is_emptied"
+_KEY: Final = "account = ? AND anchor = ?"
+
+
+@attrs.frozen
+class Vote:
+    """A mail that a user called spam.
+
+    Attributes:
+        account: name of the account that got it.
+        anchor: url of part 1.
+        at: seconds since 1970.
+        client: address that brought it; empty if that is not known.
+        sender: the reverse path; empty if it is not known.
+        is_known: whether it came to this account by SMTP.
+        is_emptied: whether it leaves the box by us, and not by its user.
+    """
+
+    account: str
+    anchor: str
+    at: float
+    client: str = ""
+    sender: str = ""
+    is_known: bool = False
+    is_emptied: bool = False
+
+    @property
+    def domain(self) -> str:
+        """That of the reverse path."""
+        return self.sender.rpartition("@")[2].lower()
+
+
+class Votes(Tables):
+    """The table. May be shared by threads; `listed` by one only."""
+
+    def listed(self, since: float = 0.0) -> Iterator[Vote]:
+        """The votes from a time on, the oldest first.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        query = f"SELECT {_FIELDS} FROM vote WHERE at >= ? ORDER BY at, anchor"  # noqa: S608
+        with self.reading() as connection:
+            for row in connection.execute(query, (since,)):
+                yield _vote(row)
+
+    def of(self, account: str) -> dict[str, Vote]:
+        """Anchor → vote of an account whose mail has not left the box by us. In a thread.
+
+        Raises:
+            StoreError: they cannot be read now.
+        """
+        query = f"SELECT {_FIELDS} FROM vote WHERE account = ? AND NOT is_emptied"  # noqa: S608
+        with self.transaction() as connection:
+            return {row[1]: _vote(row) for row in connection.execute(query, (account,))}
+
+    def add(self, account: str, anchor: str, now: float, is_own: Callable[[str], bool]) -> Vote:
+        """Record that an account calls a mail spam; the first time counts.
+
+        Whoever brought it has to show anew that it brings good mail: for blocking, and for
+        greylisting.
+
+        Args:
+            account: name of it.
+            anchor: of the mail, canonical.
+            now: seconds since 1970.
+            is_own: whether a recipient's address is the account's.
+
+        Returns:
+            The vote: this one, or the earlier one.
+
+        Raises:
+            StoreError: it cannot be written now.
+        """
+        with self.transaction() as connection:
+            query = f"SELECT {_FIELDS} FROM vote WHERE {_KEY}"  # noqa: S608 - of constants
+            if row := connection.execute(query, (account, anchor)).fetchone():
+                connection.execute(
+                    f"UPDATE vote SET is_emptied = 0 WHERE {_KEY}",  # noqa: S608
+                    (account, anchor),
+                )
+                return attrs.evolve(_vote(row), is_emptied=False)
+            vote = _found(connection, Vote(account, anchor, now), is_own)
+            connection.execute(
+                f"INSERT INTO vote ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                attrs.astuple(vote),
+            )
+            if vote.client:
+                _distrust(connection, vote)
+            return vote
+
+    def undo(self, account: str, anchor: str) -> None:
+        """A mail is none after all: the vote is gone.
+
+        Raises:
+            StoreError: it cannot be written now.
+        """
+        with self.transaction() as connection:
+            query = f"DELETE FROM vote WHERE {_KEY} AND NOT is_emptied"  # noqa: S608
+            connection.execute(query, (account, anchor))
+
+    def empty(self, account: str, anchor: str) -> None:
+        """A mail leaves the box by us from now on.
+
+        Raises:
+            StoreError: it cannot be written now.
+        """
+        with self.transaction() as connection:
+            query = f"UPDATE vote SET is_emptied = 1 WHERE {_KEY}"  # noqa: S608
+            connection.execute(query, (account, anchor))
+
+    def forget(self, before: float) -> int:
+        """Remove the votes that are older; returns how many.
+
+        Raises:
+            StoreError: they cannot be removed now.
+        """
+        return self.shrink("vote", "account, anchor", "at", before)
+
+
+def _vote(row: tuple[str, str, float, str, str, int, int]) -> Vote:
+    return Vote(*row[:5], bool(row[5]), bool(row[6]))
+
+
+def _found(connection: sqlite3.Connection, vote: Vote, is_own: Callable[[str], bool]) -> Vote:
+    """The vote, with the facts of the mail as it came to this account."""
+    query = (
+        "SELECT client, reverse_path, recipients FROM mail"
+        " WHERE anchor = ? AND verdict = ? AND anchor <> '' ORDER BY id DESC"
+    )
+    for client, sender, recipients in connection.execute(query, (vote.anchor, ACCEPTED)):
+        if any(map(is_own, json.loads(recipients))):
+            return attrs.evolve(vote, client=client, sender=sender, is_known=True)
+    return vote
+
+
+def _distrust(connection: sqlite3.Connection, vote: Vote) -> None:
+    """What was known to be good of a client, and of the sender, is not any more."""
+    source = subnet(vote.client)
+    connection.execute("DELETE FROM good WHERE network = ?", (network_of(vote.client),))
+    connection.execute("DELETE FROM known WHERE network = ?", (source,))
+    connection.execute(
+        "DELETE FROM grey WHERE source = ? AND sender = ? AND recipient = ?",
+        (source, vote.sender.lower(), vote.account),
+    )

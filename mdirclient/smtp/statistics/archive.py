@@ -1,0 +1,125 @@
+"""What reports are made of, and which were published: tables of the SMTP server's own database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import attrs
+
+from mdirclient.smtp.spam.votes import Votes
+from mdirclient.smtp.statistics import totals
+from mdirclient.smtp.statistics.figures import Figures, Period, figures_of
+
+
+@attrs.frozen
+class View:
+    """How a report shows things.
+
+    Attributes:
+        server: name of the host.
+        owner: of a network.
+        owner_source: where owners are from.
+        privacy: one of `privacy.WAYS`.
+    """
+
+    server: str
+    owner: Callable[[str], str]
+    owner_source: str
+    privacy: str
+
+
+class Archive(Votes):
+    """The tables. Used by one thread."""
+
+    def figures(self, period: Period, view: View) -> Figures:
+        """The report of some days.
+
+        Raises:
+            StoreError: it cannot be read now.
+        """
+        from mdirclient.smtp.statistics.privacy import hiding
+
+        begin, end = period.seconds
+        votes = [vote for vote in self.listed(begin) if vote.at < end]
+        with self.reading() as connection:
+            found = list(totals.read(connection, *period.days))
+        return figures_of(
+            found,
+            votes,
+            server=view.server,
+            period=period,
+            owner=view.owner,
+            owner_source=view.owner_source,
+            hide=hiding(view.privacy, self.secret()),
+        )
+
+    def days(self) -> tuple[int, int] | None:
+        """The first and the last day of which there is something, counted from 1970-01-01.
+
+        Raises:
+            StoreError: it cannot be read now.
+        """
+        with self.reading() as connection:
+            return totals.days(connection)
+
+    def secret(self) -> bytes:
+        """Random bytes of this server, the same each time.
+
+        Raises:
+            StoreError: they cannot be made now.
+        """
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO secret (id, value) VALUES (1, ?)", (os.urandom(32),)
+            )
+            (value,) = connection.execute("SELECT value FROM secret").fetchone()
+        return bytes(value)
+
+    # -- what was published
+
+    def is_published(self, report: str) -> bool:
+        """Whether a report is where it belongs.
+
+        Raises:
+            StoreError: it cannot be read now.
+        """
+        query = "SELECT message IS NULL FROM published WHERE report = ?"
+        with self.reading() as connection:
+            row = connection.execute(query, (report,)).fetchone()
+        return bool(row and row[0])
+
+    def message(self, report: str, make: Callable[[], bytes], now: float) -> bytes:
+        """The message of a report: the one that was begun with, so that it comes once.
+
+        Raises:
+            StoreError: it cannot be kept now.
+        """
+        with self.transaction() as connection:
+            query = "SELECT message FROM published WHERE report = ? AND message IS NOT NULL"
+            if row := connection.execute(query, (report,)).fetchone():
+                return bytes(row[0])
+        made = make()
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO published VALUES (?, ?, ?)", (report, now, made)
+            )
+        return made
+
+    def publish(self, report: str) -> None:
+        """A report is where it belongs now.
+
+        Raises:
+            StoreError: it cannot be written now.
+        """
+        with self.transaction() as connection:
+            connection.execute("UPDATE published SET message = NULL WHERE report = ?", (report,))
+
+    def fold(self, before: int) -> int:
+        """Fold the rare names of the days before this one; returns how many.
+
+        Raises:
+            StoreError: it cannot be written now.
+        """
+        with self.transaction() as connection:
+            return totals.fold(connection, before)

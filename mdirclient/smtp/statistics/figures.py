@@ -1,0 +1,390 @@
+"""The figures of a report, from totals and votes. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import attrs
+
+from mdirclient.smtp.spam.votes import Vote
+from mdirclient.smtp.state import ACCEPTED, GREYLISTED
+from mdirclient.smtp.statistics import totals as kinds
+from mdirclient.smtp.statistics.totals import DAY, Total, source
+
+#: Rows of each list; what is beyond is one row `others`.
+MAX_ROWS: Final = 50
+OTHERS: Final = "others"
+UNKNOWN: Final = "unknown"
+
+
+@attrs.frozen
+class Period:
+    """Some days.
+
+    Attributes:
+        kind: `day`, `month`, or `range`.
+        since: the first day (UTC).
+        until: the day after the last one.
+    """
+
+    kind: str
+    since: date
+    until: date
+
+    @property
+    def name(self) -> str:
+        """Such as `2026-11-27`, `2026-11`, or `2026-11-01..2026-11-08`."""
+        if self.kind == "day":
+            return self.since.isoformat()
+        if self.kind == "month":
+            return f"{self.since:%Y-%m}"
+        return f"{self.since}..{self.until}"
+
+    @property
+    def days(self) -> tuple[int, int]:
+        """The first day and the one after the last, counted from 1970-01-01."""
+        return self.since.toordinal() - _EPOCH, self.until.toordinal() - _EPOCH
+
+    @property
+    def seconds(self) -> tuple[int, int]:
+        """When it begins and when it ends, since 1970."""
+        first, end = self.days
+        return first * DAY, end * DAY
+
+
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+
+
+def day_of(day: date) -> Period:
+    """One day."""
+    return Period("day", day, day + timedelta(days=1))
+
+
+def month_of(day: date) -> Period:
+    """The month of a day."""
+    first = day.replace(day=1)
+    return Period("month", first, (first + timedelta(days=31)).replace(day=1))
+
+
+def date_of(at: float) -> date:
+    """The day of a time, in UTC."""
+    return datetime.fromtimestamp(at, UTC).date()
+
+
+@attrs.frozen
+class Row:
+    """One line of a list.
+
+    Attributes:
+        name: of it; `others` for the rest.
+        mails: how many.
+        bytes: of these.
+    """
+
+    name: str
+    mails: int
+    bytes: int = 0
+
+
+@attrs.frozen
+class Source:
+    """A network that brought mail, or tried to.
+
+    Attributes:
+        network: /24 of IPv4, /48 of IPv6; or `others`.
+        owner: of it; the network itself where that is not known.
+        accepted, refused: mails that were taken, and that were not.
+        spam: of the accepted ones, that users called spam.
+        share: of all that was refused or called spam in the period, 0 to 1.
+    """
+
+    network: str
+    owner: str
+    accepted: int
+    refused: int
+    spam: int
+    share: float
+
+
+@attrs.frozen
+class Hour:
+    """An hour of the day (UTC), of all days of the period together."""
+
+    hour: int
+    accepted: int
+    refused: int
+
+
+@attrs.frozen
+class Figures:
+    """A report.
+
+    Attributes:
+        server: name of the host.
+        period: which days.
+        mails: that were accepted from others.
+        bytes: of these.
+        sent: mails that users sent.
+        sent_bytes: of these.
+        refused: mails that were not taken, for good or for now.
+        spam: mails that users called spam.
+        spam_unknown: of these, that did not come by SMTP.
+        verdicts: of all mails.
+        hours: 24.
+        received, senders, reporters: by account, by user, and whose votes.
+        sources, owners: networks and their owners, the worst first.
+        sites, destinations: domains that mail came from, and went to.
+        reasons: codes with which recipients or mails were not taken.
+        delayed: senders that greylisting told to come again.
+        returned: that came again.
+        never_returned: that did not, though their day is over.
+        answered: milliseconds within which one half of the answers were given, and 99 %.
+        owner_source: where owners are from.
+    """
+
+    server: str
+    period: Period
+    mails: int
+    bytes: int
+    sent: int
+    sent_bytes: int
+    refused: int
+    spam: int
+    spam_unknown: int
+    verdicts: tuple[Row, ...]
+    hours: tuple[Hour, ...]
+    received: tuple[Row, ...]
+    senders: tuple[Row, ...]
+    reporters: tuple[Row, ...]
+    sources: tuple[Source, ...]
+    owners: tuple[Source, ...]
+    sites: tuple[Row, ...]
+    destinations: tuple[Row, ...]
+    reasons: tuple[Row, ...]
+    delayed: int
+    returned: int
+    never_returned: int
+    answered: tuple[int, int]
+    owner_source: str
+
+
+def figures_of(
+    found: Iterable[Total],
+    votes: Sequence[Vote],
+    *,
+    server: str,
+    period: Period,
+    owner: Callable[[str], str],
+    owner_source: str,
+    hide: Callable[[str], str] = lambda name: name,
+) -> Figures:
+    """Put a report together.
+
+    Args:
+        found: the totals of the period.
+        votes: what users called spam in it.
+        server: name of the host.
+        period: which days.
+        owner: of a network.
+        owner_source: where owners are from.
+        hide: what is shown of an address or a network.
+    """
+    by_kind: dict[str, list[Total]] = {}
+    for total in found:
+        by_kind.setdefault(total.kind, []).append(total)
+    all_mails = by_kind.get(kinds.HOUR, [])
+    sent = [one for one in by_kind.get(kinds.SENT, []) if one.verdict == ACCEPTED]
+    accepted = [one for one in all_mails if one.verdict == ACCEPTED]
+    sent_count, sent_bytes = _sum(sent)
+    mails, size = _sum(accepted)
+    sources = _sources(by_kind.get(kinds.SOURCE, []), votes, owner, hide)
+    events = Counter[str]()
+    for total in by_kind.get(kinds.GREYLISTING, []):
+        events[total.name] += total.mails
+    delayed, returned = events[kinds.DELAYED], events[kinds.RETURNED]
+    return Figures(
+        server=server,
+        period=period,
+        mails=mails - sent_count,
+        bytes=size - sent_bytes,
+        sent=sent_count,
+        sent_bytes=sent_bytes,
+        refused=_sum(all_mails)[0] - mails,
+        spam=len(votes),
+        spam_unknown=sum(not vote.is_known for vote in votes),
+        verdicts=_rows(all_mails, key=lambda one: one.verdict),
+        hours=_hours(all_mails),
+        received=_hidden(_rows(_accepted(by_kind, kinds.RECEIVED)), hide),
+        senders=_hidden(_rows(sent), hide),
+        reporters=_hidden(_counted(vote.account for vote in votes), hide),
+        sources=_shortened(_hidden_sources(sources, hide)),
+        owners=_shortened(_by_owner(sources)),
+        sites=_rows(_accepted(by_kind, kinds.SITE)),
+        destinations=_rows(_accepted(by_kind, kinds.DESTINATION)),
+        reasons=_rows(by_kind.get(kinds.REASON, [])),
+        delayed=delayed,
+        returned=returned,
+        never_returned=max(0, delayed - returned),
+        answered=_answered(by_kind.get(kinds.LATENCY, [])),
+        owner_source=owner_source,
+    )
+
+
+def as_json(figures: Figures) -> dict[str, Any]:
+    """The same for JSON (docs: formats/statistics)."""
+    found = attrs.asdict(figures)
+    period = figures.period
+    found["period"] = period.kind
+    found["name"] = period.name
+    found["from"], found["until"] = period.since.isoformat(), period.until.isoformat()
+    found["time_zone"] = "UTC"
+    found["answered"] = dict(zip(("p50_ms", "p99_ms"), figures.answered, strict=True))
+    return found
+
+
+def _accepted(by_kind: dict[str, list[Total]], kind: str) -> list[Total]:
+    return [one for one in by_kind.get(kind, []) if one.verdict == ACCEPTED]
+
+
+def _sum(totals: Iterable[Total]) -> tuple[int, int]:
+    counts = [(one.mails, one.bytes) for one in totals]
+    return sum(mails for mails, _ in counts), sum(size for _, size in counts)
+
+
+def _rows(
+    totals: Iterable[Total], key: Callable[[Total], str] = lambda one: one.name
+) -> tuple[Row, ...]:
+    mails, sizes = Counter[str](), Counter[str]()
+    for total in totals:
+        mails[key(total)] += total.mails
+        sizes[key(total)] += total.bytes
+    rows = [Row(name, count, sizes[name]) for name, count in mails.items()]
+    return _limited(rows)
+
+
+def _counted(names: Iterable[str]) -> tuple[Row, ...]:
+    return _limited([Row(name, count) for name, count in Counter(names).items()])
+
+
+def _limited(rows: list[Row]) -> tuple[Row, ...]:
+    """The most frequent first; beyond some, and what was folded before, is one row."""
+    named = sorted((row for row in rows if row.name), key=lambda row: (-row.mails, row.name))
+    rest = [*(row for row in rows if not row.name), *named[MAX_ROWS:]]
+    others = Row(OTHERS, sum(row.mails for row in rest), sum(row.bytes for row in rest))
+    return (*named[:MAX_ROWS], *([others] if rest else []))
+
+
+def _hidden(rows: tuple[Row, ...], hide: Callable[[str], str]) -> tuple[Row, ...]:
+    """Rows with what is shown of their names; those that look alike then are one."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        name = row.name if row.name == OTHERS else hide(row.name)
+        before = found.get(name, Row(name, 0))
+        found[name] = Row(name, before.mails + row.mails, before.bytes + row.bytes)
+    return tuple(found.values())
+
+
+def _hours(totals: Iterable[Total]) -> tuple[Hour, ...]:
+    counts = Counter[tuple[int, bool]]()
+    for total in totals:
+        counts[int(total.name), total.verdict == ACCEPTED] += total.mails
+    return tuple(Hour(hour, counts[hour, True], counts[hour, False]) for hour in range(24))
+
+
+def _sources(
+    totals: Iterable[Total],
+    votes: Iterable[Vote],
+    owner: Callable[[str], str],
+    hide: Callable[[str], str],
+) -> list[Source]:
+    """By network, as it is; where its owner is not known that is what is shown of it."""
+
+    def named(network: str) -> str:
+        found = owner(network) if network else OTHERS
+        return hide(network) if found == network else found
+
+    accepted, refused = Counter[str](), Counter[str]()
+    for total in totals:
+        (accepted if total.verdict == ACCEPTED else refused)[total.name] += total.mails
+    spam = Counter(source(vote.client) for vote in votes if vote.client)
+    bad = refused + spam
+    whole = bad.total() or 1
+    names = {*accepted, *refused, *spam}
+    found = [
+        Source(name or OTHERS, named(name), accepted[name], refused[name],
+               spam[name], bad[name] / whole)
+        for name in names
+    ]  # fmt: skip
+    return sorted(found, key=_worst)
+
+
+def _worst(one: Source) -> tuple[bool, float, int, str]:
+    return one.network == OTHERS, -one.share, -one.accepted, one.network
+
+
+def _by_owner(sources: Iterable[Source]) -> list[Source]:
+    found: dict[str, Source] = {}
+    for one in sources:
+        found[one.owner] = _joined(one.owner, found.get(one.owner), one)
+    return sorted(found.values(), key=_worst)
+
+
+def _joined(name: str, before: Source | None, one: Source) -> Source:
+    if before is None:
+        return attrs.evolve(one, network=name)
+    return Source(
+        name, one.owner, before.accepted + one.accepted, before.refused + one.refused,
+        before.spam + one.spam, before.share + one.share,
+    )  # fmt: skip
+
+
+def _hidden_sources(sources: Iterable[Source], hide: Callable[[str], str]) -> list[Source]:
+    found: dict[str, Source] = {}
+    for one in sources:
+        name = one.network if one.network == OTHERS else hide(one.network)
+        found[name] = _joined(name, found.get(name), one)
+    return list(found.values())
+
+
+def _shortened(sources: list[Source]) -> tuple[Source, ...]:
+    named = [one for one in sources if one.network != OTHERS]
+    rest = [*named[MAX_ROWS:], *(one for one in sources if one.network == OTHERS)]
+    others: Source | None = None
+    for one in rest:
+        others = attrs.evolve(_joined(OTHERS, others, one), owner=OTHERS)
+    return (*named[:MAX_ROWS], *([others] if others else []))
+
+
+def _answered(totals: Iterable[Total]) -> tuple[int, int]:
+    """The buckets of half and of 99 % of the answers; 0 if there are none."""
+    counts = sorted((int(one.name), one.mails) for one in totals if one.name)
+    whole = sum(count for _, count in counts)
+    found = []
+    for share in (0.5, 0.99):
+        passed, value = 0, 0
+        for bucket, count in counts:
+            value, passed = bucket, passed + count
+            if passed >= share * whole:
+                break
+        found.append(value)
+    return found[0], found[1]
+
+
+def fields_of(figures: Figures) -> dict[str, str]:
+    """The figures on which rules can file a report."""
+    greylisted = sum(row.mails for row in figures.verdicts if row.name == GREYLISTED)
+    return {
+        "server": figures.server,
+        "period": figures.period.kind,
+        "from": figures.period.since.isoformat(),
+        "until": figures.period.until.isoformat(),
+        "mails": str(figures.mails),
+        "bytes": str(figures.bytes),
+        "sent": str(figures.sent),
+        "refused": str(figures.refused),
+        "spam": str(figures.spam),
+        "greylisted": str(greylisted),
+    }

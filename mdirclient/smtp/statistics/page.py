@@ -1,0 +1,220 @@
+"""A report as one page of HTML: charts are inline SVG; no script, nothing from elsewhere. Pure.
+
+Every text in it may be a stranger's, and is escaped. Light and dark, on a phone and on a desk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Final
+
+from mdirclient.smtp.statistics.figures import Figures, Hour, Row, Source
+
+_STYLE: Final = """
+:root { color-scheme: light dark; --ink: #1a2430; --soft: #4c5a69; --line: #d5dce4;
+  --paper: #fbfcfd; --card: #ffffff; --good: #1f6f6b; --bad: #b3461f; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8edf2; --soft: #aab7c4; --line: #34404d;
+  --paper: #12181f; --card: #1a222b; --good: #5fc2b8; --bad: #f09468; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+main { max-width: 72rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
+header p, .note { color: var(--soft); margin: .2rem 0; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0; }
+h2 { font-size: 1.1rem; margin: 0 0 .8rem; }
+.tiles { display: grid; gap: .8rem; margin: 1.5rem 0;
+  grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
+.tile, section { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
+  padding: 1rem; }
+.tile b { display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
+.tile span { color: var(--soft); font-size: .9rem; }
+.grid { display: grid; gap: .8rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
+section { min-width: 0; overflow-x: auto; }
+.wide { grid-column: 1 / -1; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+th { text-align: left; font-weight: 600; color: var(--soft); }
+th, td { padding: .3rem .5rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td:first-child { overflow-wrap: anywhere; min-width: 7.5rem; }
+td svg { margin-top: .25rem; max-width: 22rem; }
+.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+svg { display: block; width: 100%; height: auto; }
+.good { fill: var(--good); } .bad { fill: var(--bad); }
+.axis { fill: var(--soft); font-size: 13px; }
+@media (max-width: 40rem) { main { padding: 1rem .6rem 2rem; } section, .tile { padding: .8rem; }
+  h1 { font-size: 1.4rem; } th, td { padding-right: .3rem; } .axis { font-size: 26px; }
+  .small { display: none; } }
+.key { font-size: .9rem; color: var(--soft); margin: .6rem 0 0; }
+.key i { display: inline-block; width: .7rem; height: .7rem; border-radius: .15rem;
+  margin: 0 .3rem 0 .6rem; }
+"""
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
+_WIDTH, _HEIGHT = 720, 190
+#: Rows of a list on the page; JSON has more.
+_ROWS: Final = 12
+_TITLES: Final = {"day": "Mail of a day", "month": "Mail of a month", "range": "Mail of some days"}
+
+
+def page_of(figures: Figures) -> str:
+    """The whole page."""
+    period = figures.period
+    title = f"{_TITLES[period.kind]}: {period.name}"
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)} — {escape(figures.server)}</title>",
+        f"<style>{_STYLE}</style></head><body><main>",
+        f"<header><h1>{escape(title)}</h1>",
+        f"<p>{escape(figures.server)}, from {period.since} to before {period.until}, UTC</p>",
+        "</header>",
+        _tiles(figures),
+        '<div class="grid">',
+        _section("By hour", _hours(figures.hours), wide=True),
+        _section("Who brought what nobody wanted", _sources(figures.owners, "Owner"),
+                 note=f"By {figures.owner_source}. Share of all that was not taken, or spam."),
+        _section("Their networks", _sources(figures.sources, "Network")),
+        _section("What became of it", _rows(figures.verdicts, "Verdict", "good")),
+        _section("Why it was not taken", _rows(figures.reasons, "Reply", "bad", has_bytes=False)),
+        _section("Greylisting", _greylisting(figures)),
+        _section("Time to the answer", _answers(figures)),
+        _section("Received by", _rows(figures.received, "Account", "good")),
+        _section("Sent by", _rows(figures.senders, "User", "good")),
+        _section("Called spam by", _rows(figures.reporters, "Account", "bad", has_bytes=False)),
+        _section("From where", _rows(figures.sites, "Domain", "good")),
+        _section("To where", _rows(figures.destinations, "Domain", "good")),
+        "</div></main></body></html>",
+    ]  # fmt: skip
+    return "\n".join(parts) + "\n"
+
+
+def size_of(count: int) -> str:
+    """A number of bytes for people."""
+    value, unit = float(count), 0
+    while value >= 1024 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:,.0f} {_UNITS[unit]}" if unit == 0 else f"{value:,.1f} {_UNITS[unit]}"
+
+
+def _tiles(figures: Figures) -> str:
+    tiles = [
+        (f"{figures.mails:,}", "mails received"),
+        (size_of(figures.bytes), "in them"),
+        (f"{figures.sent:,}", "mails sent by users"),
+        (f"{figures.refused:,}", "not taken"),
+        (f"{figures.spam:,}", "called spam by users"),
+    ]
+    shown = "".join(
+        f'<div class="tile"><b>{value}</b><span>{text}</span></div>' for value, text in tiles
+    )
+    return f'<div class="tiles">{shown}</div>'
+
+
+def _section(title: str, content: str, *, note: str = "", wide: bool = False) -> str:
+    kind = ' class="wide"' if wide else ""
+    noted = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f"<section{kind}><h2>{escape(title)}</h2>{content}{noted}</section>"
+
+
+def _hours(hours: Sequence[Hour]) -> str:
+    """Bars of 24 hours: accepted below, refused on top."""
+    most = max((hour.accepted + hour.refused for hour in hours), default=0) or 1
+    step, floor = _WIDTH / 24, _HEIGHT - 28
+    bars = []
+    for hour in hours:
+        left = hour.hour * step + 3
+        good, bad = (count / most * (floor - 30) for count in (hour.accepted, hour.refused))
+        told = f"{hour.hour:02}:00: {hour.accepted:,} accepted, {hour.refused:,} not taken"
+        bars.append(
+            f"<g><title>{told}</title>"
+            + _block("good", left, floor - good, step - 6, good)
+            + _block("bad", left, floor - good - bad, step - 6, bad)
+            + "</g>"
+        )
+        if hour.hour % 3 == 0:
+            kind = "axis" if hour.hour % 6 == 0 else "axis small"
+            bars.append(_label(kind, left, _HEIGHT - 4, f"{hour.hour:02}"))
+    bars.append(_label("axis", 3, 22, f"{most:,}"))
+    label = 'role="img" aria-label="Mails by hour"'
+    chart = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" {label}>{"".join(bars)}</svg>'
+    good_key, bad_key = (f'<i style="background:var(--{color})"></i>' for color in ("good", "bad"))
+    key = f"{good_key}accepted {bad_key}not taken; hours of UTC"
+    return f'{chart}<p class="key">{key}</p>'
+
+
+def _block(color: str, left: float, top: float, width: float, height: float) -> str:
+    place = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    return f'<rect class="{color}" {place}/>'
+
+
+def _label(kind: str, left: float, top: float, text: str) -> str:
+    return f'<text class="{kind}" x="{left:.1f}" y="{top:.1f}">{text}</text>'
+
+
+def _rows(rows: Sequence[Row], head: str, color: str, *, has_bytes: bool = True) -> str:
+    if not rows:
+        return '<p class="note">None.</p>'
+    most = max(row.mails for row in rows) or 1
+    heads = [head, "Mails", *(["Size"] if has_bytes else [])]
+    lines = (
+        [escape(row.name) + _bar(row.mails / most, color), f"{row.mails:,}",
+         *([size_of(row.bytes)] if has_bytes else [])]
+        for row in rows[:_ROWS]
+    )  # fmt: skip
+    return _table(heads, lines) + _more(len(rows))
+
+
+def _sources(sources: Sequence[Source], head: str) -> str:
+    bad = [one for one in sources if one.refused or one.spam]
+    if not bad:
+        return '<p class="note">None.</p>'
+    most = max(one.share for one in bad) or 1
+    lines = (
+        [escape(one.network) + _bar(one.share / most, "bad"), f"{one.share:.1%}",
+         f"{one.refused:,}", f"{one.spam:,}", f"{one.accepted:,}"]
+        for one in bad[:_ROWS]
+    )  # fmt: skip
+    return _table([head, "Share", "Not taken", "Spam", "Taken"], lines) + _more(len(bad))
+
+
+def _more(count: int) -> str:
+    left = count - _ROWS
+    return f'<p class="note">{left:,} more are in the JSON.</p>' if left > 0 else ""
+
+
+def _greylisting(figures: Figures) -> str:
+    rows = [
+        Row("told to come again", figures.delayed),
+        Row("came again", figures.returned),
+        Row("did not", figures.never_returned),
+    ]
+    return _rows(rows, "Senders", "good", has_bytes=False)
+
+
+def _answers(figures: Figures) -> str:
+    half, most = figures.answered
+    if not most:
+        return '<p class="note">None.</p>'
+    return f"<p>One half within {half:,} ms, 99 % within {most:,} ms, from MAIL to the answer.</p>"
+
+
+def _bar(share: float, color: str) -> str:
+    width = max(0.0, min(1.0, share)) * 100
+    rect = f'<rect class="{color}" width="{width:.1f}" height="1.6" rx=".5"/>'
+    return f'<svg viewBox="0 0 100 1.6" aria-hidden="true">{rect}</svg>'
+
+
+def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    top = "".join(_cell("th", number, head) for number, head in enumerate(heads))
+    body = "".join(
+        f"<tr>{''.join(_cell('td', number, cell) for number, cell in enumerate(line))}</tr>"
+        for line in lines
+    )
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(tag: str, number: int, content: str) -> str:
+    """A name, or a number."""
+    kind = ' class="n"' if number else ""
+    return f"<{tag}{kind}>{content}</{tag}>"

@@ -1,0 +1,162 @@
+"""Reports as messages: one of every day and of every month, into the folder agreed on.
+
+Each comes once, by CLASS, also after a restart; what was missed is made up for. Rules file them by
+their fields. Reads and writes the mdir, and the SMTP server's own database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from email import policy
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from mdirclient.errors import MdirError
+from mdirclient.header import Header
+from mdirclient.smtp.statistics.figures import (
+    Figures,
+    Period,
+    as_json,
+    date_of,
+    day_of,
+    fields_of,
+    month_of,
+)
+from mdirclient.smtp.statistics.page import page_of
+
+if TYPE_CHECKING:
+    from mdirclient.interfaces import AsyncMdird, Mstore
+    from mdirclient.service.log import Log
+    from mdirclient.smtp.statistics.archive import Archive, View
+
+#: Reports that are made up for at most: days, and months.
+_MAX_DAYS: Final = 35
+#: Seconds after midnight (UTC) in which the last records of a day come, and between two looks.
+_LATE: Final = 60
+_LOOK: Final = 60.0
+
+
+class Publisher:
+    """See the module. Used in one loop.
+
+    Args:
+        mdird: where reports go.
+        archive: what they are made of; used by this only.
+        view: how they show things.
+        folder: where they are published.
+        log: of what happens.
+        now: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        mdird: AsyncMdird,
+        archive: Archive,
+        view: View,
+        *,
+        folder: str,
+        log: Log,
+        now: Callable[[], float],
+    ) -> None:
+        self._mdird = mdird
+        self._archive = archive
+        self._view = view
+        self._folder = folder
+        self._log = log
+        self._now = now
+
+    async def run(self) -> None:
+        """Publish what is due, until cancelled."""
+        while True:
+            try:
+                await self.publish_due()
+            except (MdirError, OSError) as error:
+                self._log("statistics-failed", reason=error)
+            await asyncio.sleep(_LOOK)
+
+    async def publish_due(self) -> None:
+        """Publish the reports of days and months that are over and have none.
+
+        Raises:
+            MdirError, OSError: not all can be published now.
+        """
+        today = date_of(self._now() - _LATE)
+        for period in await asyncio.to_thread(self._due, today):
+            await self._publish(period)
+        epoch = date(1970, 1, 1).toordinal()
+        await asyncio.to_thread(self._archive.fold, today.toordinal() - epoch - 1)
+
+    def _due(self, today: date) -> list[Period]:
+        found = self._archive.days()
+        if found is None:
+            return []
+        first = date(1970, 1, 1) + timedelta(days=found[0])
+        periods = periods_due(first, today)
+        return [one for one in periods if not self._archive.is_published(self._name(one))]
+
+    def _name(self, period: Period) -> str:
+        return f"{self._view.server} {period.kind} {period.name}"
+
+    async def _publish(self, period: Period) -> None:
+        headers = await asyncio.to_thread(self._made, period)
+        await self._make_folder()
+        async with self._mdird.batch() as batch:
+            for header in headers:
+                await batch.classify(self._folder, header)
+        await asyncio.to_thread(self._archive.publish, self._name(period))
+        self._log("statistics", period=period.kind, name=period.name, folder=self._folder)
+
+    def _made(self, period: Period) -> tuple[Header, ...]:
+        figures = self._archive.figures(period, self._view)
+        name = self._name(period)
+        message = self._archive.message(name, lambda: message_of(figures), self._now())
+        return headers_of(self._mdird.store, message, figures)
+
+    async def _make_folder(self) -> None:
+        names = self._folder.split("/")
+        for place in range(len(names)):
+            fields = [("type", "dir"), ("name", names[place])]
+            await self._mdird.put("/".join(names[:place]), Header(fields))
+
+
+def periods_due(first: date, today: date) -> Iterator[Period]:
+    """The days and months that are over, the oldest first.
+
+    Args:
+        first: the first day of which there is something.
+        today: which is not over.
+    """
+    day = max(first, today - timedelta(days=_MAX_DAYS))
+    while day < today:
+        following = day + timedelta(days=1)
+        yield day_of(day)
+        if following.month != day.month:
+            yield month_of(day)
+        day = following
+
+
+def message_of(figures: Figures) -> bytes:
+    """A report as a mail: the page, and the same as JSON."""
+    period = figures.period
+    message = EmailMessage(policy=policy.SMTP)
+    end = datetime.combine(period.until, datetime.min.time(), UTC)
+    message["Subject"] = f"Mail statistics of {period.name}: {figures.server}"
+    message["Date"] = format_datetime(end)
+    message["Message-ID"] = f"<statistics.{period.kind}.{period.name}@{figures.server}>"
+    message.set_content(page_of(figures), subtype="html", cte="quoted-printable")
+    message["Content-Disposition"] = f'inline; filename="statistics-{period.name}.html"'
+    data = json.dumps(as_json(figures), ensure_ascii=False, indent=1).encode()
+    message.add_attachment(
+        data, maintype="application", subtype="json", filename=f"statistics-{period.name}.json"
+    )
+    return message.as_bytes()
+
+
+def headers_of(store: Mstore, message: bytes, figures: Figures) -> tuple[Header, ...]:
+    """Store a report; its headers, with figures on which rules can file it."""
+    fields: dict[str, Any] = fields_of(figures)
+    return store.add(message).headers(type="statistics", **fields)

@@ -1,0 +1,169 @@
+"""Daily totals of what happened at SMTP time: counted with each record, in its transaction.
+
+A row is a number of mails and bytes of one day (UTC), one kind, one name and one verdict. Of each
+mail each kind counts as its names say; `hour` counts each mail once. The counting is pure; the
+table is in the SMTP server's own database.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from mdirclient.smtp.state import Record
+
+DAY: Final = 86_400
+#: Kinds: each mail by hour; by account or user; by network of the client; by domain of the reverse
+#: path; of what leaves by domain; replies; greylisting; milliseconds to the answer.
+HOUR, RECEIVED, SENT, SOURCE, SITE = "hour", "received", "sent", "source", "site"
+DESTINATION, REASON, GREYLISTING, LATENCY = "destination", "reason", "greylisting", "latency"
+DELAYED, RETURNED = "delayed", "returned"
+#: Names of one kind and day that are kept; the rest is `OTHERS`.
+MAX_NAMES: Final = 1_000
+OTHERS: Final = ""
+_PREFIXES: Final = {4: 24, 6: 48}
+_MAX_NAME: Final = 300
+TABLE: Final = """CREATE TABLE total (
+    day INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    mails INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (day, kind, name, verdict)
+) WITHOUT ROWID;
+CREATE TABLE published (report TEXT PRIMARY KEY, at REAL NOT NULL, message BLOB) WITHOUT ROWID;
+CREATE TABLE secret (id INTEGER PRIMARY KEY, value BLOB NOT NULL)"""
+_ADD: Final = (
+    "INSERT INTO total VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+    " mails = mails + excluded.mails, bytes = bytes + excluded.bytes"
+)
+
+Key = tuple[int, str, str, str]
+
+
+@attrs.frozen
+class Total:
+    """A row; see the module."""
+
+    day: int
+    kind: str
+    name: str
+    verdict: str
+    mails: int
+    bytes: int
+
+
+def counted(records: Iterable[Record]) -> Iterator[Total]:
+    """What records add to the totals."""
+    mails, sizes = Counter[Key](), Counter[Key]()
+    for record in records:
+        day, seconds = divmod(int(record.at), DAY)
+        for kind, name in _names(record, seconds // 3600):
+            key = day, kind, name[:_MAX_NAME], record.verdict
+            mails[key] += 1
+            sizes[key] += record.size
+    return (Total(*key, count, sizes[key]) for key, count in mails.items())
+
+
+def event(at: float, kind: str, name: str) -> Total:
+    """Something that happened once and is no mail."""
+    return Total(int(at) // DAY, kind, name, "", 1, 0)
+
+
+def _names(record: Record, hour: int) -> Iterator[tuple[str, str]]:
+    yield HOUR, f"{hour:02}"
+    if record.user:
+        yield SENT, record.user
+        domains = {_domain(one) for one in record.foreign}
+        yield from ((DESTINATION, domain) for domain in sorted(domains))
+    else:
+        yield SITE, _domain(record.reverse_path)
+        if record.client:
+            yield SOURCE, source(record.client)
+    yield from ((RECEIVED, account) for account in dict.fromkeys(record.accounts))
+    yield from ((REASON, reason) for reason in record.reasons)
+    if record.verdict == "accepted":
+        yield LATENCY, str(_bucket(record.seconds))
+
+
+def _domain(path: str) -> str:
+    return path.rpartition("@")[2].lower() or path
+
+
+def _bucket(seconds: float) -> int:
+    """The power of two of milliseconds that a time is within."""
+    return 1 << max(0, int(seconds * 1_000)).bit_length()
+
+
+def source(client: str) -> str:
+    """The network that an address counts as: /24 of IPv4, /48 of IPv6."""
+    try:
+        found = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    found = getattr(found, "ipv4_mapped", None) or found
+    return str(ipaddress.ip_network((str(found), _PREFIXES[found.version]), strict=False))
+
+
+# -- the table
+
+
+def add(connection: sqlite3.Connection, totals: Iterable[Total]) -> None:
+    """Add to the table, in a transaction of the caller."""
+    connection.executemany(_ADD, map(attrs.astuple, totals))
+
+
+def read(connection: sqlite3.Connection, since: int, until: int) -> Iterator[Total]:
+    """The totals of some days together: `day` is the first one.
+
+    Args:
+        connection: to the database.
+        since: the first day, counted from 1970-01-01.
+        until: the day after the last.
+    """
+    query = (
+        "SELECT ?, kind, name, verdict, sum(mails), sum(bytes) FROM total"
+        " WHERE day >= ? AND day < ? GROUP BY kind, name, verdict"
+    )
+    for row in connection.execute(query, (since, since, until)):
+        yield Total(*row)
+
+
+def days(connection: sqlite3.Connection) -> tuple[int, int] | None:
+    """The first and the last day of which there is something."""
+    first, last = connection.execute("SELECT min(day), max(day) FROM total").fetchone()
+    return None if first is None else (first, last)
+
+
+def fold(connection: sqlite3.Connection, before: int) -> int:
+    """Of days before this one keep the most frequent names of each kind; the rest are others."""
+    query = (
+        "SELECT day, kind FROM total WHERE day < ? GROUP BY day, kind"
+        " HAVING count(DISTINCT name) > ?"
+    )
+    count = 0
+    for day, kind in connection.execute(query, (before, MAX_NAMES)).fetchall():
+        names = connection.execute(
+            "SELECT name FROM total WHERE day = ? AND kind = ? AND name <> ? GROUP BY name"
+            " ORDER BY sum(mails) DESC, name LIMIT -1 OFFSET ?",
+            (day, kind, OTHERS, MAX_NAMES - 1),
+        ).fetchall()
+        rest = json.dumps([name for (name,) in names])
+        where = "day = ? AND kind = ? AND name IN (SELECT value FROM json_each(?))"
+        connection.execute(
+            "INSERT INTO total SELECT day, kind, ?, verdict, sum(mails), sum(bytes) FROM total"  # noqa: S608
+            f" WHERE {where} GROUP BY verdict ON CONFLICT DO UPDATE SET"
+            " mails = mails + excluded.mails, bytes = bytes + excluded.bytes",
+            (OTHERS, day, kind, rest),
+        )
+        connection.execute(f"DELETE FROM total WHERE {where}", (day, kind, rest))  # noqa: S608
+        count += len(names)
+    return count

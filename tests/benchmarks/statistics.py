@@ -1,0 +1,80 @@
+"""What statistics cost: `python -m tests.benchmarks.statistics [--count N] [--place DIR]`.
+
+Ten million recorded transactions of a hundred days (some 8 minutes): the size of the database, a
+daily and a monthly report. The receiving speed with recording is in tests.benchmarks.smtp.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import tempfile
+import time
+from datetime import timedelta
+
+import attrs
+
+from mdirclient.smtp.state import State
+from mdirclient.smtp.statistics.archive import Archive, View
+from mdirclient.smtp.statistics.figures import date_of, day_of, month_of
+from mdirclient.smtp.statistics.page import page_of
+from mdirclient.smtp.statistics.totals import DAY
+from tests.traffic import MONTH, record
+
+COUNT, DAYS, BATCH = 10_000_000, 100, 5_000
+
+
+def fill(state: State, archive: Archive, count: int) -> float:
+    """Record so many; seconds that recording took."""
+    source, took = random.Random(1), 0.0
+    # Their texts are made once, and their networks and senders differ.
+    usual = [record(source, 0.0, number) for number in range(BATCH)]
+    for start in range(0, count, BATCH):
+        first = MONTH + start / count * DAYS * DAY
+        step = DAYS * DAY / count
+        records = [
+            attrs.evolve(
+                one,
+                at=first + place * step,
+                client=f"{(start // BATCH * 7 + place) % 223 + 1}.{place % 250}.{start % 251}.7",
+                anchor=one.anchor and f"mdir:{start + place}@example.test/1",
+            )
+            for place, one in enumerate(usual)
+        ]
+        begin = time.perf_counter()
+        state.add(records)
+        took += time.perf_counter() - begin
+        if start % (count // DAYS) < BATCH:  # what a server does every day
+            state.forget(first - 90 * DAY)
+            archive.fold(int(first) // DAY)
+    state.forget(0.0)
+    return took
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--place")
+    arguments = parser.parse_args()
+    view = View("mx.test", lambda network: network, "network", "full")
+    with tempfile.TemporaryDirectory(dir=arguments.place) as place:
+        path = f"{place}/smtp.sqlite3"
+        state, archive = State(path), Archive(path)
+        took = fill(state, archive, arguments.count)
+        last = date_of(MONTH + (DAYS - 2) * DAY)
+        size = sum(os.path.getsize(f"{place}/{name}") for name in os.listdir(place))
+        print(f"Python {platform.python_version()}, {arguments.count:,} transactions")
+        print(f"recorded: {took / arguments.count * 1e6:.1f} µs each; database {size >> 20} MiB")
+        for period in (day_of(last), month_of(last - timedelta(days=40))):
+            begin = time.perf_counter()
+            page = page_of(archive.figures(period, view))
+            print(f"{period.kind}: {time.perf_counter() - begin:.2f} s, {len(page) >> 10} KiB")
+        state.close()
+        archive.close()
+
+
+if __name__ == "__main__":
+    main()
