@@ -99,16 +99,23 @@ def dovecot(path: Path) -> Iterator[Dovecot]:
     open_to_all(path)
     shutil.chown(path / "home", "mail", "mail")
     server = Dovecot(path, free_port())
-    config = path / "dovecot.conf"
-    config.write_text(_CONFIG.format(path=path, port=server.port))
-    said = path / "said"
+    with running(path, _CONFIG.format(path=path, port=server.port), server.port):
+        yield server
+
+
+@contextmanager
+def running(path: Path, config: str, port: int) -> Iterator[None]:
+    """A Dovecot with a configuration, until the context ends; it listens on a port by then."""
+    assert DOVECOT
+    file, said = path / "dovecot.conf", path / "said"
+    file.write_text(config)
     with (
-        said.open("wb") as file,
-        subprocess.Popen([DOVECOT, "-F", "-c", config], stdout=file, stderr=file) as process,
+        said.open("wb") as output,
+        subprocess.Popen([DOVECOT, "-F", "-c", file], stdout=output, stderr=output) as process,
     ):
         try:
-            await_port(server.port, process, said)
-            yield server
+            await_port(port, process, said)
+            yield
         finally:
             process.terminate()
             process.wait(30)

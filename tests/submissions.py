@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from tests.dovecot import DOVECOT
-from tests.mounted import await_port, open_to_all
+from tests.dovecot import DOVECOT, running
+from tests.mounted import open_to_all
 from tests.served import free_port
 
 _LOGIN = Path("/usr/lib/dovecot/submission-login")
@@ -79,20 +78,8 @@ def submission(
     open_to_all(path)
     shutil.chown(path / "home", "mail", "mail")
     server = Submission(path, port or free_port())
-    config = path / "dovecot.conf"
-    config.write_text(
-        _CONFIG.format(
-            path=path, port=server.port, sink=sink, certificate=certificate, password=password
-        )
+    config = _CONFIG.format(
+        path=path, port=server.port, sink=sink, certificate=certificate, password=password
     )
-    said = path / "said"
-    with (
-        said.open("wb") as file,
-        subprocess.Popen([DOVECOT, "-F", "-c", config], stdout=file, stderr=file) as process,
-    ):
-        try:
-            await_port(server.port, process, said)
-            yield server
-        finally:
-            process.terminate()
-            process.wait(30)
+    with running(path, config, server.port):
+        yield server

@@ -191,6 +191,20 @@ class State:
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
 
+    def check(self) -> None:
+        """Read all of it.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        try:
+            with self._lock:
+                (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        if found != "ok":
+            raise StoreError(f"{self.path}: {found}") from sqlite3.DatabaseError(found)
+
     def add(self, records: Sequence[Record], events: Sequence[Total] = ()) -> None:
         """Keep what happened, and count it.
 
@@ -259,3 +273,46 @@ class State:
                 yield
         except sqlite3.Error as error:
             raise StoreError(f"the SMTP server's own database: {error}") from error
+
+
+def open_state(path: str, now: float) -> tuple[State, str | None]:
+    """Open the database, and look whether it is whole; one that is damaged is set aside.
+
+    Args:
+        path: of the file.
+        now: seconds since 1970, for the name of what is set aside.
+
+    Returns:
+        It, and where the damaged one is now; None: it was whole.
+
+    Raises:
+        StoreError: it cannot be opened, and is not damaged.
+    """
+    try:
+        state = State(path)
+        try:
+            state.check()
+        except StoreError:
+            state.close()
+            raise
+    except StoreError as error:
+        if not _is_damaged(error.__cause__):
+            raise
+    else:
+        return state, None
+    aside = f"{path}.damaged-{now:.0f}"
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            _fs.replace_with(path + suffix, aside + suffix)
+    return State(path), aside
+
+
+def _is_damaged(error: BaseException | None) -> bool:
+    """Whether a file is no database of ours any more; a newer version is."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    is_newer = "newer version" in str(error)
+    return (
+        isinstance(error, sqlite3.DatabaseError)
+        and code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        and not is_newer
+    )

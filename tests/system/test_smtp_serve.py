@@ -18,6 +18,7 @@ from mdirclient.mdird.users import remove_user
 from mdirclient.smtp.accounts import add_account
 from mdirclient.smtp.serve.limits import Limits
 from mdirclient.smtp.state import Record, State
+from mdirclient.smtp.statistics.totals import Total
 from tests.crash.ladder import Ladder, counted
 from tests.mails import small, two_photos
 from tests.smtped import (
@@ -418,9 +419,9 @@ def test_records_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the server stops while they are written."""
     add = State.add
 
-    def slow(self: State, records: Sequence[Record]) -> None:
+    def slow(self: State, records: Sequence[Record], events: Sequence[Total] = ()) -> None:
         time.sleep(0.2)
-        add(self, records)
+        add(self, records, events)
 
     monkeypatch.setattr(State, "add", slow)
     with smtp_serving(tmp_path) as world:

@@ -157,3 +157,21 @@ def test_the_command_alone(tmp_path: Path) -> None:
         eventually(lambda: len(votes(world)) == 1)
         eventually(lambda: in_box(world) == 0)
         assert 64 == world.run("spam", "--kept", "-1").returncode
+
+
+def test_a_damaged_database(tmp_path: Path) -> None:
+    """It is set aside and named; what the mdir has is known again, and mail comes meanwhile."""
+    with outboxed(tmp_path) as world:
+        with world.serving() as (_, port):
+            send(port, "one", JO, LI)
+            eventually(lambda: len(world.entries(ACCOUNT)) == 2)
+        (tmp_path / "smtp.sqlite3").write_bytes(b"nonsense" * 10_000)
+        with world.serving("--spam-kept", "0") as (_, port):
+            eventually(lambda: "state-rebuilt mails=2" in world.log)
+            assert f"state-damaged moved_to={tmp_path}/smtp.sqlite3.damaged-" in world.log
+            send(port, "two")
+            move(world, "one", ACCOUNT, BOX)
+            eventually(lambda: len(votes(world)) == 1)
+            assert "127.0.2.1" == votes(world)[0]["client"]
+            eventually(lambda: '"mails": 3' in world.run("stats", "--json").stdout)
+        assert 1 == len(list(tmp_path.glob("smtp.sqlite3.damaged-*")))

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import attrs
 import pytest
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 
 from mdirclient.cli.smtp import main
-from mdirclient.errors import SettingsError
+from mdirclient.errors import SettingsError, StoreError
 from mdirclient.settings import Settings
 from mdirclient.smtp.spam.votes import Votes
-from mdirclient.smtp.state import State
+from mdirclient.smtp.state import State, open_state
 from mdirclient.smtp.statistics import figures as f
 from mdirclient.smtp.statistics import totals
 from mdirclient.smtp.statistics.archive import Archive, View
@@ -162,6 +164,26 @@ def test_hashed_names(played: tuple[Archive, dict[int, Truth]]) -> None:
     assert archive.secret() == archive.secret()
 
 
+def test_an_asn_database(played: tuple[Archive, dict[int, Truth]], tmp_path: Path) -> None:
+    """Networks of one owner are one; who is not in it is a network."""
+    path = str(tmp_path / "asn.mmdb")
+    writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type="GeoLite2-ASN")
+    entry = {"autonomous_system_number": 64500, "autonomous_system_organization": "Example"}
+    writer.insert_network(IPSet(["192.0.0.0/21"]), entry)
+    writer.to_db_file(path)
+    owner, source = owners(Settings({"MDIR_SMTP_ASN_DB": path}))
+    assert ("AS64500 Example", "192.0.8.0/24", "asn.mmdb") == (
+        owner("192.0.7.0/24"), owner("192.0.8.0/24"), source,
+    )  # fmt: skip
+    assert ["2001:db8::/48", "nonsense"] == [owner("2001:db8::/48"), owner("nonsense")]
+    archive, truths = played
+    found = archive.figures(month_of(FIRST), attrs.evolve(VIEW, owner=owner, owner_source=source))
+    networks = whole(truths).networks
+    expected = sum(networks[f"192.0.{number}.0/24", "refused"] for number in range(8))
+    (row,) = [one for one in found.owners if one.network == "AS64500 Example"]
+    assert expected == row.refused
+
+
 def test_owners(tmp_path: Path) -> None:
     """Without a database the network; with one that is none a clear error."""
     owner, source = owners(Settings({}))
@@ -252,3 +274,24 @@ def test_the_command(
     assert 64 == main(["stats", "--since", "yesterday"])
     monkeypatch.setenv("MDIR_SMTP_STATISTICS_PRIVACY", "none")
     assert 78 == main(["stats"])
+
+
+@pytest.mark.parametrize("place", [0, 5_000, 50_000])
+def test_a_file_that_is_damaged(tmp_path: Path, place: int) -> None:
+    """Found when it is opened, wherever the damage is; what is newer is not damaged."""
+    path = tmp_path / "smtp.sqlite3"
+    state, aside = open_state(str(path), 1.0)
+    assert aside is None
+    state.add(list(month(500)))
+    state._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    state.close()
+    data = bytearray(path.read_bytes())
+    data[place : place + 9_000] = b"x" * 9_000
+    path.write_bytes(data)
+    state, aside = open_state(str(path), 1.0)
+    assert f"{path}.damaged-1" == aside
+    assert () == state.since(0)
+    state._connection.execute("PRAGMA user_version=99")
+    state.close()
+    with pytest.raises(StoreError, match="newer version"):
+        open_state(str(path), 2.0)

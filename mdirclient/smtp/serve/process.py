@@ -33,12 +33,14 @@ from mdirclient.smtp.serve.limits import Limits
 from mdirclient.smtp.serve.server import Listener, Server
 from mdirclient.smtp.spam.box import SpamBox
 from mdirclient.smtp.spam.votes import Votes
-from mdirclient.smtp.state import State
+from mdirclient.smtp.state import State, open_state
 from mdirclient.smtp.statistics.archive import Archive
 from mdirclient.smtp.statistics.publish import Publisher
+from mdirclient.smtp.statistics.rebuild import rebuild
 from mdirclient.smtp.statistics.view import view_of
 
 if TYPE_CHECKING:
+    from mdirclient.interfaces import AsyncMdird
     from mdirclient.settings import Settings
 
 #: Kind of a listener → its port where none is said (RFC 5321, 6409, 8314; RFC 2033 wants none).
@@ -80,11 +82,16 @@ def serve(settings: Settings, options: Options) -> None:
     if not is_greylisting(settings):
         limits = attrs.evolve(limits, grey_for=0.0)
     path = settings.smtp_state()
-    state = State(path)
+    state, aside = open_state(path, time.time())
+    if aside:
+        log("state-damaged", moved_to=aside)
     try:
         directory = os.path.dirname(os.path.abspath(path))
         tls = Certificates(settings, directory, log) if options.has_tls else None
-        asyncio.run(_serve(settings, sockets, state, tls=tls, limits=limits, log=log))
+        work = _serve(
+            settings, sockets, state, tls=tls, limits=limits, log=log, is_new=aside is not None
+        )
+        asyncio.run(work)
     finally:
         state.close()
 
@@ -97,6 +104,7 @@ async def _serve(
     tls: Certificates | None,
     limits: Limits,
     log: Log,
+    is_new: bool,
 ) -> None:
     loop = asyncio.get_running_loop()
     ended = on_signal()
@@ -127,8 +135,8 @@ async def _serve(
         sending: list[asyncio.Task[None]] = []
         if has_relay:
             way, options = way_of(settings, 0.0, log), sender.Options()
-            work = send(settings, mdird, following, way, options, stopping=stopping, log=log)
-            sending.append(loop.create_task(work))
+            sender_work = send(settings, mdird, following, way, options, stopping=stopping, log=log)
+            sending.append(loop.create_task(sender_work))
         votes, archive = Votes(state.path), Archive(state.path)
         box = SpamBox(
             mdird, following, votes, folder=places.spam, kept=limits.spam_kept, log=log,
@@ -140,6 +148,9 @@ async def _serve(
             loop.create_task(_beside(box.run(), "the spam box", log)),
             loop.create_task(_beside(publisher.run(), "statistics", log)),
         ]
+        if is_new:
+            work = _rebuild(mdird, places.accounts, state, log)
+            learning.append(loop.create_task(_beside(work, "the new database", log)))
         # Who comes a moment later need not be told to come again.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(following.made(), _PATIENCE)
@@ -196,6 +207,11 @@ def spf_of(settings: Settings, hostname: str) -> SPF:
     except ValueError as error:
         raise SettingsError("MDIR_SMTP_DNS", given, str(error)) from None
     return SPF(host=hostname, nameservers=((address, 53 if port is None else port),))
+
+
+async def _rebuild(mdird: AsyncMdird, accounts: str, state: State, log: Log) -> None:
+    """What the mdir still has goes into the database that took the place of a damaged one."""
+    log("state-rebuilt", mails=await rebuild(mdird, accounts, state))
 
 
 async def _beside(work: Coroutine[object, object, None], what: str, log: Log) -> None:

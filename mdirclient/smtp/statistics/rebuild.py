@@ -1,0 +1,78 @@
+"""A new database gets what the mdir still has of the mails that came by SMTP.
+
+Reads the accounts' folders: what rules filed elsewhere, what was refused, and who was greylisted or
+blocked is not known any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+from mdirclient.header import Header
+from mdirclient.smtp.state import ACCEPTED, Record
+
+if TYPE_CHECKING:
+    from mdirclient.interfaces import AsyncMdird
+    from mdirclient.smtp.state import State
+
+#: Records that are kept together.
+_TOGETHER: Final = 1_000
+
+
+async def rebuild(mdird: AsyncMdird, accounts: str, state: State) -> int:
+    """Record the mails that are in the accounts; how many.
+
+    Args:
+        mdird: where they are.
+        accounts: the folder with a folder for each account.
+        state: without any of them.
+
+    Raises:
+        MdirError, OSError: it cannot be read, or written, now.
+    """
+    count, records = 0, list[Record]()
+    names = [
+        header["name"]
+        async for header in mdird.lookup(accounts, Header([("type", "dir")]))
+        if "@" in (header.get("name") or "")
+    ]
+    for name in names:
+        async for header in mdird.lookup(f"{accounts}/{name}", Header([("part", "1")])):
+            if record := record_of(header, name):
+                records.append(record)
+                count += 1
+            if len(records) >= _TOGETHER:
+                await asyncio.to_thread(state.add, records)
+                records = []
+    await asyncio.to_thread(state.add, records)
+    return count
+
+
+def record_of(header: Header, account: str) -> Record | None:
+    """The record of a mail in an account; None: it did not come by SMTP, or nobody knows when."""
+    client, received = header.get("client-address"), header.get("received") or ""
+    try:
+        at = parsedate_to_datetime(received.rpartition(";")[2].strip()).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    size = header.get("message-size") or "0"
+    if client is None or not size.isdecimal():
+        return None
+    return Record(
+        at=at,
+        listener="smtp",
+        client=client,
+        helo=header.get("helo") or "",
+        protocol="",
+        user="",
+        reverse_path=header.get("envelope-from") or "<>",
+        recipients=header.get_all("envelope-to"),
+        refused=(),
+        size=int(size),
+        verdict=ACCEPTED,
+        reply="250 2.0.0",
+        anchor=header.get("anchor") or "",
+        accounts=(account,),
+    )
