@@ -24,6 +24,7 @@ class Host:
     Attributes:
         says: recipient → replies to RCPT, the last one again and again.
         end: replies at the end of the mail; None cuts the connection.
+        is_rude: whether it hangs up after it refused a mail.
         taken: reverse path, forward paths and bytes of each mail.
     """
 
@@ -32,6 +33,7 @@ class Host:
     taken: list[tuple[str, list[str], bytes]] = attrs.field(factory=list)
     logins: list[str] = attrs.field(factory=list)
     tried: int = 0
+    is_rude: bool = False
 
     async def handle_RCPT(  # noqa: N802 - the name is that of aiosmtpd
         self, server: SMTP, session: Any, envelope: Any, address: str, options: list[str]
@@ -53,6 +55,10 @@ class Host:
             assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()
             return "250 nobody hears this"
+        if self.is_rude and not reply.startswith("250"):
+            assert isinstance(server.transport, asyncio.Transport)
+            server.transport.write(f"{reply}\r\n".encode())
+            server.transport.close()
         return reply
 
     def login(self, server: Any, session: Any, envelope: Any, how: str, given: Any) -> AuthResult:

@@ -90,8 +90,31 @@ def test_each_recipient_of_a_postfix(tmp_path: Path) -> None:
             server.run("postfix", "reload")
             eventually(lambda: world.entries(OUTBOX) == [], 60)
             eventually(lambda: len(host.taken) == 2, 30)
-        assert {("a@there.test",), ("b@there.test",)} == {tuple(to) for _, to, _ in host.taken}
+        found = {tuple(to) for _, to, _ in host.taken}
+        assert {("a@there.test",), ("b@there.test",)} == found, world.log + server.log
         assert {JO} == {sender for sender, _, _ in host.taken}
+
+
+def test_more_refusals_than_a_postfix_bears(tmp_path: Path) -> None:
+    """It hangs up after 20: the others are asked by another connection, and get the mail."""
+    host = Host()
+    with (
+        behind(tmp_path / "postfix", host) as server,
+        relaying(tmp_path / "mdir", port=server.port) as (world, _),
+    ):
+        refused = [f"r{number}" for number in range(45)]
+        lines = "".join(f"{name}@there.test 450 4.2.0 not today\n" for name in refused)
+        (tmp_path / "postfix" / "access").write_text(lines)
+        world.put_mail(mail(1), *recipients("a", *refused, "b"))
+        world.start()
+        eventually(lambda: sum(len(to) for _, to, _ in host.taken) == 2, 60)
+        assert {"a@there.test", "b@there.test"} == {one for _, to, _ in host.taken for one in to}
+        eventually(lambda: len(read(world)) == 2, 30)
+
+
+def read(world: Outboxed) -> list[str]:
+    """The recipients that need not be tried again."""
+    return (world.entries(OUTBOX)[0].get("settled") or "").split()
 
 
 def test_too_large_for_a_postfix(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_each_recipient_for_itself(tmp_path: Path) -> None:
     """One is taken, one comes later, one never: the user is told of the last."""
     host = Host(
         says={
-            "b@there.test": ["450 4.2.0 Later", "250 2.1.5 Ok"],
+            "b@there.test": ["450 4.2.0 Later", "450 4.2.0 Later", "250 2.1.5 Ok"],
             "c@there.test": ["550 5.1.1 No such user"],
         }
     )

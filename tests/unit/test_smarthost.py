@@ -68,6 +68,14 @@ def test_some_are_not(tmp_path: Path) -> None:
     assert [] == list(tmp_path.glob("job*"))
 
 
+def test_a_host_that_hangs_up_after_it_refused(tmp_path: Path) -> None:
+    """What it said counts: the mail is not sent again and again."""
+    host = Host(end=["554 5.7.1 Spam"], is_rude=True)
+    outcome, _ = _sent(tmp_path, host, "a@x.test", "b@x.test")
+    assert ("5.7.1", 2) == (outcome.status, len(outcome.refused))
+    assert 1 == host.tried
+
+
 def test_nobody_is(tmp_path: Path) -> None:
     """As long as one may be taken later the mail is tried again."""
     host = Host(says={"a@x.test": ["550 5.1.1 No"], "b@x.test": ["450 4.2.0 Later"]})

@@ -221,7 +221,7 @@ class Attempts:
         reasons = [one.reason for one in refused if not one.is_permanent]
         state |= {
             "reason": items.shown_reason(reasons[0]),
-            "settled": items.write_settled(taken, never),
+            "settled": items.write_settled(item.taken.union(taken), never),
         }
         await self._write_state(item, state, told)
         still = tuple(sorted(waiting))

@@ -161,6 +161,27 @@ class Smarthost(Jobs):
     # -- the conversation
 
     async def _send(self, job: str, prepared: Prepared) -> Outcome:
+        """Send a mail, by as many connections as it takes.
+
+        A host that hangs up over the refusals of some (Postfix after 20) has not heard of the
+        others yet: as long as each connection settles somebody there is another.
+        """
+        results: dict[str, Refused | None] = {}
+        while True:
+            known = len(results)
+            outcome = await self._connection(job, prepared, results)
+            if len(results) in (known, len(prepared.recipients)):
+                break
+        if not results:
+            return outcome
+        for recipient in prepared.recipients:
+            results.setdefault(recipient, Refused(recipient, "4.4.2", outcome.reason))
+        return attrs.evolve(_outcome(results), relayed=outcome.relayed)
+
+    async def _connection(
+        self, job: str, prepared: Prepared, results: dict[str, Refused | None]
+    ) -> Outcome:
+        """Send it to those of whom nothing is known yet; `results` has what is known then."""
         relay = self._relay
         client = aiosmtplib.SMTP(
             hostname=relay.host,
@@ -179,10 +200,11 @@ class Smarthost(Jobs):
                 await _greet(client)
             data = await self._finished(job, prepared, client)
             has_dsn = client.supports_extension("dsn")  # not known any more when it is over
-            outcome = _outcome(await _converse(client, prepared, data))
-            if has_dsn:
-                return outcome
-            return attrs.evolve(outcome, relayed=_relayed(outcome, prepared))
+            lost = await _converse(client, prepared, data, results)
+            outcome = _outcome(results) if results else Outcome("4.4.2")
+            relayed = () if has_dsn else _relayed(outcome, prepared)
+            reason = f"{self.name}: {lost}" if lost else outcome.reason
+            return attrs.evolve(outcome, reason=reason, relayed=relayed)
         except aiosmtplib.SMTPResponseException as error:
             # Of the connection and the login, not of the mail: time or its owner mends that.
             status = _status(error.code, error.message)
@@ -214,11 +236,16 @@ async def _greet(client: aiosmtplib.SMTP) -> None:
 
 
 async def _converse(
-    client: aiosmtplib.SMTP, prepared: Prepared, data: bytes
-) -> dict[str, Refused | None]:
-    """Send a mail to all its recipients; for each None, or why it was not taken."""
-    results: dict[str, Refused | None] = {}
-    waiting = deque(prepared.recipients)
+    client: aiosmtplib.SMTP,
+    prepared: Prepared,
+    data: bytes,
+    results: dict[str, Refused | None],
+) -> str:
+    """Send a mail to those of whom nothing is known; why the connection was lost, if it was.
+
+    `results` gets None for each who was taken, or why not.
+    """
+    waiting = deque(one for one in prepared.recipients if one not in results)
     try:
         while waiting:
             taken, again = await _offer(client, prepared, data, waiting, results)
@@ -226,9 +253,8 @@ async def _converse(
                 results.update(await _hand_over(client, taken, data))
             waiting.extendleft(reversed(again))
     except _LOST as error:
-        for recipient in prepared.recipients:
-            results.setdefault(recipient, Refused(recipient, "4.4.2", _of_error(error)))
-    return results
+        return _of_error(error)
+    return ""
 
 
 async def _offer(
@@ -275,8 +301,11 @@ async def _hand_over(
         # The time to send it counts too, and a line may be slow.
         await client.data(data, timeout=_DATA_TIMEOUT + len(data) / _SLOWEST)
     except aiosmtplib.SMTPResponseException as error:
-        await _reset(client, error)
+        with contextlib.suppress(*_LOST):  # what was said counts, though the host hangs up then
+            await _reset(client, error)
         return {one: _refused(one, error) for one in taken}
+    except _LOST as error:  # whether it was taken nobody knows: not again at once
+        return {one: Refused(one, "4.4.2", _of_error(error)) for one in taken}
     return dict.fromkeys(taken)
 
 
