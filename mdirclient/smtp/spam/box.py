@@ -41,13 +41,13 @@ class _Box:
     Attributes:
         followed: its entries.
         votes: anchor → vote, of what is in it; None: not read yet.
-        leaving: anchors of what was told to leave.
+        leaving: anchor of what was told to leave → the last version of its entries.
     """
 
     followed: Followed
     task: asyncio.Task[None]
     votes: dict[str, Vote] | None = None
-    leaving: set[str] = attrs.field(factory=set)
+    leaving: dict[str, int] = attrs.field(factory=dict)
 
 
 class SpamBox:
@@ -155,14 +155,18 @@ class SpamBox:
         if box.votes is None:
             box.votes = await asyncio.to_thread(self._votes.of, account)
         entries: dict[str, list[str]] = {}
+        present = set()
         for url, live in list(box.followed.entries.items()):
-            entries.setdefault(anchor_of(live.header) or url, []).append(url)
-        box.leaving &= entries.keys()
+            anchor = anchor_of(live.header) or url
+            present.add(anchor)
+            if live.version > box.leaving.get(anchor, -1):  # else it is on its way out
+                entries.setdefault(anchor, []).append(url)
+        box.leaving = {one: last for one, last in box.leaving.items() if one in present}
         for anchor in box.votes.keys() - entries.keys():
             await asyncio.to_thread(self._votes.undo, account, anchor)
             del box.votes[anchor]
             self._log("spam-undone", account=account, anchor=anchor)
-        for anchor in entries.keys() - box.votes.keys() - box.leaving:
+        for anchor in entries.keys() - box.votes.keys():
             vote = await asyncio.to_thread(
                 self._votes.add, account, anchor, self._now(), self._owner(account)
             )
@@ -177,8 +181,10 @@ class SpamBox:
                 # First here: else the removal would be taken for the user's.
                 await asyncio.to_thread(self._votes.empty, account, anchor)
                 del box.votes[anchor]
-                box.leaving.add(anchor)
-                await self._remove(account, entries[anchor])
+                urls = entries[anchor]
+                lives = [box.followed.entries.get(url) for url in urls]
+                box.leaving[anchor] = max((live.version for live in lives if live), default=0)
+                await self._remove(account, urls)
 
     async def _remove(self, account: str, urls: list[str]) -> None:
         async with self._mdird.batch() as batch:
