@@ -52,12 +52,12 @@ def test_times(text: str | None, expected: datetime | None) -> None:
 def test_who_is_settled() -> None:
     """Who has it and who never will, also with blanks in a quoted local part."""
     taken = frozenset(['"j d"@x.test', "b@x.test", '"50% (off"@x.test'])
-    refused = frozenset(['"x y"@x.test', "(c)@x.test"])
+    refused = frozenset(['"x y"@x.test', "c@x.test"])
     header = Header([("url", ANCHOR), ("settled", items.write_settled(taken, refused))])
     item = items.make_item("jo@ours.test", ANCHOR, [Live(header, 1)])
     assert taken == item.taken
-    assert {'"x y"@x.test'} == item.refused - {"c@x.test", "c)@x.test", "(c)@x.test"}
-    assert taken < item.settled
+    assert refused == item.refused
+    assert taken | refused == item.settled
 
 
 def test_a_folder_changes_between_two_questions() -> None:

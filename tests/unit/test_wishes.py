@@ -53,8 +53,9 @@ def test_what_is_none(words: str) -> None:
     """Neither from a client nor from a field that a user wrote."""
     assert isinstance(parse_rcpt(f"TO:<a@b.test> {words}", Transaction(NULL_PATH), USERS), Reply)
     field = ("recipient-options", f"<a@b.test> {words}")
-    found = read_recipients(Header([field]))["a@b.test"]
-    assert not found or {"NOTIFY=NEVER"} == set(found) or found == ("ORCPT=rfc822;a",)
+    # Of words that are right each for itself one may be left: it is a parameter like any.
+    left = {"NOTIFY=NEVER NOTIFY=NEVER": ("NOTIFY=NEVER",), "ORCPT=rfc822;a b": ("ORCPT=rfc822;a",)}
+    assert left.get(words, ()) == read_recipients(Header([field]))["a@b.test"]
 
 
 @pytest.mark.parametrize(

@@ -167,16 +167,18 @@ class Smarthost(Jobs):
         others yet: as long as each connection settles somebody there is another.
         """
         results: dict[str, Refused | None] = {}
+        relayed: tuple[str, ...] = ()
         while True:
             known = len(results)
             outcome = await self._connection(job, prepared, results)
+            relayed = outcome.relayed or relayed  # of all so far
             if len(results) in (known, len(prepared.recipients)):
                 break
         if not results:
             return outcome
         for recipient in prepared.recipients:
             results.setdefault(recipient, Refused(recipient, "4.4.2", outcome.reason))
-        return attrs.evolve(_outcome(results), relayed=outcome.relayed)
+        return attrs.evolve(_outcome(results), relayed=relayed)
 
     async def _connection(
         self, job: str, prepared: Prepared, results: dict[str, Refused | None]

@@ -32,7 +32,6 @@ from mdirclient.smtp.serve.certificates import Certificates
 from mdirclient.smtp.serve.limits import Limits
 from mdirclient.smtp.serve.server import Listener, Server
 from mdirclient.smtp.spam.box import SpamBox
-from mdirclient.smtp.spam.votes import Votes
 from mdirclient.smtp.state import State, open_state
 from mdirclient.smtp.statistics.archive import Archive
 from mdirclient.smtp.statistics.publish import Publisher
@@ -74,6 +73,7 @@ def serve(settings: Settings, options: Options) -> None:
         StoreError: the server's own database cannot be opened.
     """
     log = make_log(as_json=options.as_json)
+    view_of(settings)  # what is wrong in the settings is said at once
     # Before anything is waited for: who listens on a low port gives up that right later.
     sockets = _given_sockets() or _sockets(options.listen or settings.get("MDIR_SMTP_LISTEN"))
     most = allow_many_files()
@@ -118,7 +118,6 @@ async def _serve(
         host = host_of(settings)
         following = Following(mdird, places, log)
         has_relay = settings.find("MDIR_SMTP_RELAY") is not None
-        view = view_of(settings)
         server = Server(
             mdird,
             following,
@@ -137,20 +136,9 @@ async def _serve(
             way, options = way_of(settings, 0.0, log), sender.Options()
             sender_work = send(settings, mdird, following, way, options, stopping=stopping, log=log)
             sending.append(loop.create_task(sender_work))
-        votes, archive = Votes(state.path), Archive(state.path)
-        box = SpamBox(
-            mdird, following, votes, folder=places.spam, kept=limits.spam_kept, log=log,
-            now=time.time,
-        )  # fmt: skip
-        folder = settings.get("MDIR_SMTP_STATISTICS").strip("/")
-        publisher = Publisher(mdird, archive, view, folder=folder, log=log, now=time.time)
-        learning = [
-            loop.create_task(_beside(box.run(), "the spam box", log)),
-            loop.create_task(_beside(publisher.run(), "statistics", log)),
-        ]
-        if is_new:
-            work = _rebuild(mdird, places.accounts, state, log)
-            learning.append(loop.create_task(_beside(work, "the new database", log)))
+        learning = loop.create_task(
+            _learn(settings, mdird, following, state, kept=limits.spam_kept, log=log, is_new=is_new)
+        )
         # Who comes a moment later need not be told to come again.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(following.made(), _PATIENCE)
@@ -170,11 +158,8 @@ async def _serve(
         await server.stop()
         for task in sending:
             await task
-        for task in learning:
-            task.cancel()
-        await asyncio.wait(learning)
-        for database in (votes, archive):
-            database.close()
+        learning.cancel()
+        await asyncio.wait([learning])
         if followed.done():
             followed.result()
         followed.cancel()
@@ -207,6 +192,34 @@ def spf_of(settings: Settings, hostname: str) -> SPF:
     except ValueError as error:
         raise SettingsError("MDIR_SMTP_DNS", given, str(error)) from None
     return SPF(host=hostname, nameservers=((address, 53 if port is None else port),))
+
+
+async def _learn(
+    settings: Settings,
+    mdird: AsyncMdird,
+    following: Following,
+    state: State,
+    *,
+    kept: float,
+    log: Log,
+    is_new: bool,
+) -> None:
+    """The spam box and statistics, until cancelled."""
+    places = Places.from_settings(settings)
+    folder = settings.get("MDIR_SMTP_STATISTICS").strip("/")
+    with contextlib.closing(Archive(state.path)) as archive:
+        box = SpamBox(
+            mdird, following, archive, folder=places.spam, kept=kept, log=log, now=time.time
+        )
+        publisher = Publisher(
+            mdird, archive, view_of(settings), folder=folder, log=log, now=time.time
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_beside(box.run(), "the spam box", log))
+            group.create_task(_beside(publisher.run(), "statistics", log))
+            if is_new:
+                work = _rebuild(mdird, places.accounts, state, log)
+                group.create_task(_beside(work, "the new database", log))
 
 
 async def _rebuild(mdird: AsyncMdird, accounts: str, state: State, log: Log) -> None:

@@ -132,22 +132,22 @@ class SpamBox:
         if not self._following.is_current:  # whose addresses are whose is not known
             self._touched |= touched
             return _FAILING
-        waits = []
         for account in touched & self._boxes.keys():
             try:
                 await self._work(account, self._boxes[account])
             except (MdirError, OSError) as error:
                 self._log("spam-failed", account=account, reason=error)
                 self._touched.add(account)
-                waits.append(_FAILING)
-        now = self._now()
+        if self._touched:
+            return _FAILING
+        # What is not followed for now says so itself when it is again: nothing is due before.
         dues = [
             vote.at + self._kept
             for box in self._boxes.values()
+            if box.followed.is_current
             for vote in (box.votes or {}).values()
         ]
-        waits += [max(0.0, min(dues) - now)] if dues else []
-        return min(waits, default=None)
+        return max(0.0, min(dues) - self._now()) if dues else None
 
     async def _work(self, account: str, box: _Box) -> None:
         if not box.followed.is_current:

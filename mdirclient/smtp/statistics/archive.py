@@ -10,6 +10,7 @@ import attrs
 from mdirclient.smtp.spam.votes import Votes
 from mdirclient.smtp.statistics import totals
 from mdirclient.smtp.statistics.figures import Figures, Period, figures_of
+from mdirclient.smtp.statistics.privacy import hiding
 
 
 @attrs.frozen
@@ -30,7 +31,7 @@ class View:
 
 
 class Archive(Votes):
-    """The tables. Used by one thread."""
+    """Votes, totals and what was published. What reads is used by one thread."""
 
     def figures(self, period: Period, view: View) -> Figures:
         """The report of some days.
@@ -38,8 +39,6 @@ class Archive(Votes):
         Raises:
             StoreError: it cannot be read now.
         """
-        from mdirclient.smtp.statistics.privacy import hiding
-
         begin, end = period.seconds
         votes = [vote for vote in self.listed(begin) if vote.at < end]
         with self.reading() as connection:

@@ -17,7 +17,6 @@ from mdirclient.smtp.statistics.totals import DAY, Total, source
 #: Rows of each list; what is beyond is one row `others`.
 MAX_ROWS: Final = 50
 OTHERS: Final = "others"
-UNKNOWN: Final = "unknown"
 
 
 @attrs.frozen
@@ -140,7 +139,7 @@ class Figures:
         reasons: codes with which recipients or mails were not taken.
         delayed: senders that greylisting told to come again.
         returned: that came again.
-        never_returned: that did not, though their day is over.
+        never_returned: the difference: who came late may still come.
         answered: milliseconds within which one half of the answers were given, and 99 %.
         owner_source: where owners are from.
     """

@@ -85,10 +85,11 @@ class Publisher:
             MdirError, OSError: not all can be published now.
         """
         today = date_of(self._now() - _LATE)
-        for period in await asyncio.to_thread(self._due, today):
+        due = await asyncio.to_thread(self._due, today)
+        for period in due:
             await self._publish(period)
-        epoch = date(1970, 1, 1).toordinal()
-        await asyncio.to_thread(self._archive.fold, today.toordinal() - epoch - 1)
+        if due:  # once a day: all that is over is looked through
+            await asyncio.to_thread(self._archive.fold, day_of(today).days[0] - 1)
 
     def _due(self, today: date) -> list[Period]:
         found = self._archive.days()
