@@ -10,6 +10,7 @@ from collections import Counter
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import attrs
 import pytest
 
 from mdirclient import Header, aio, connect
@@ -86,6 +87,21 @@ def test_once_each(world: World) -> None:
     assert 32 == sum(kind == "day" for kind, _ in names)
     assert [("month", "2026-10-01")] == [name for name in names if name[0] == "month"]
     assert [] == world.publish(later)
+
+
+def test_votes_go_after_400_days(world: World) -> None:
+    """They are forgotten when a report is published."""
+    world.publish(datetime(2026, 11, 2, 12, tzinfo=UTC))
+    votes = Votes(world.state)
+    assert list(votes.listed())
+    state = State(world.state)
+    state.add(
+        [attrs.evolve(next(iter(month(1))), at=datetime(2027, 12, 20, tzinfo=UTC).timestamp())]
+    )
+    state.close()
+    world.publish(datetime(2027, 12, 21, 12, tzinfo=UTC))
+    assert [] == list(votes.listed())
+    votes.close()
 
 
 def test_a_server_that_ends_meanwhile(world: World) -> None:

@@ -163,3 +163,15 @@ def test_where_a_header_ends() -> None:
     assert 10 == header_end(b"A: b\r\n c\r\n\r\n")
     assert 0 == header_end(b" a: b\r\n\r\n")
     assert 0 == header_end(b"")
+
+
+def test_a_mail_over_the_limits() -> None:
+    """Of one with too many parts, or too deep, nothing is lost; its lines are cut."""
+    head = b"From: a@b.test\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"
+    many = head + b"".join(b"--x\r\n\r\n%d\r\n" % n for n in range(1_100)) + b"--x\r\n\r\n"
+    level = b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n"
+    deep = b"From: a@b.test\r\n" + b"".join(level % (n, n) for n in range(120)) + b"\r\n"
+    for data in (many + _LONG, deep + _LONG):
+        found = mend(data, is_8bit=True)
+        assert data.split() == found.split()
+        assert max(map(len, _lines(found))) <= MAX_LINE

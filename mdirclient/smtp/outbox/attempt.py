@@ -53,7 +53,7 @@ _OTHERS: Final = "The other recipients are not concerned."
 #: What will not be otherwise when it is tried again.
 _NEVER: Final = (PermanentReplyError, FormatError, LocalProtocolError)
 
-
+#: Called with an account, and those to whom it wrote.
 Wrote = Callable[[str, Sequence[str]], None]
 
 
@@ -173,7 +173,6 @@ class Attempts:
         """Write down how an attempt ended."""
         refused = {one.recipient for one in outcome.refused}
         taken = [one for one in prepared.recipients if one not in refused and outcome.is_sent]
-        await self._note_correspondents(item, taken)
         told: tuple[Header, ...] = ()
         if outcome.relayed:  # of whom nobody else will tell
             sent, now = Outcome("2.0.0"), datetime.now(UTC)
@@ -186,6 +185,8 @@ class Attempts:
             await self._file_sent(item, prepared, told, taken)
         else:
             await self._not_sent(item, outcome, prepared.recipients)
+        if taken:  # last: what happened to the mail does not wait for it
+            await self._note_correspondents(item, taken)
 
     async def _record_each(
         self,
@@ -217,15 +218,12 @@ class Attempts:
             await self._file_sent(item, prepared, told, taken)
             return
         never = item.refused.union(one.recipient for one in failed)
-        state = self._later(item, outcome.refused[0].reason, now)
-        reasons = [one.reason for one in refused if not one.is_permanent]
-        state |= {
-            "reason": items.shown_reason(reasons[0]),
-            "settled": items.write_settled(item.taken.union(taken), never),
-        }
+        first = next(one for one in refused if not one.is_permanent)
+        state = self._later(item, first.reason, now)
+        state["settled"] = items.write_settled(item.taken.union(taken), never)
         await self._write_state(item, state, told)
         still = tuple(sorted(waiting))
-        self._tell(item, "deferred", still, Outcome("4.0.0", reasons[0]))
+        self._tell(item, "deferred", still, Outcome(first.status, first.reason))
 
     def _later(self, item: Item, reason: str, now: datetime) -> dict[str, str | None]:
         """The state of a mail that is tried again later."""

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Reports that are made up for at most: days, and months.
 _MAX_DAYS: Final = 35
+#: Seconds that votes are kept.
+_KEPT: Final = 400 * 86_400.0
 #: Seconds after midnight (UTC) in which the last records of a day come, and between two looks.
 _LATE: Final = 60
 _LOOK: Final = 60.0
@@ -90,6 +92,7 @@ class Publisher:
             await self._publish(period)
         if due:  # once a day: all that is over is looked through
             await asyncio.to_thread(self._archive.fold, day_of(today).days[0] - 1)
+            await asyncio.to_thread(self._archive.forget, self._now() - _KEPT)
 
     def _due(self, today: date) -> list[Period]:
         found = self._archive.days()
