@@ -31,9 +31,9 @@ def put(world: Outboxed, *fields: tuple[str, str]) -> None:
 
 
 def others_go_on(world: Outboxed) -> None:
-    """Another user's mail leaves."""
+    """Another user's mail leaves; each has its own text, for the same again is the same mail."""
     before = len(world.sent())
-    mail = BARE.replace(b"jo@", b"li@") + b"\r\nx"
+    mail = BARE.replace(b"jo@", b"li@") + b"\r\n%d" % before
     world.put_mail(mail, folder=f"{PLACES.outbox}/{LI}")
     eventually(lambda: LI in [words[2] for words, _ in world.sent()[before:]], 30)
 
