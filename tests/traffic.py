@@ -6,8 +6,10 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any, Final
 
 import attrs
+import pytest
 
 from mdirclient.smtp.spam.votes import Vote, Votes
 from mdirclient.smtp.state import Record, State
@@ -17,6 +19,13 @@ from mdirclient.smtp.statistics.totals import DAY
 MONTH = datetime(2026, 10, 1, tzinfo=UTC).timestamp()
 DAYS = 31
 ACCOUNTS = tuple(f"user{number}@ours.test" for number in range(8))
+_NUMBERS: Final = (
+    "mails", "bytes", "sent", "sent_bytes", "refused", "stored", "spam", "spam_unknown", "delayed",
+    "returned",
+)  # fmt: skip
+_LISTS: Final = (
+    "verdicts", "received", "senders", "reporters", "sites", "destinations", "reasons",
+)  # fmt: skip
 _CODES = {"unknown": "550 5.1.1", "greylisted": "450 4.2.0", "blocked": "450 4.7.0",
           "deferred": "451 4.3.0", "refused": "550 5.7.1"}  # fmt: skip
 
@@ -30,7 +39,9 @@ class Truth:
     sent: int = 0
     sent_bytes: int = 0
     refused: int = 0
+    stored: int = 0
     spam: int = 0
+    spam_unknown: int = 0
     delayed: int = 0
     returned: int = 0
     verdicts: Counter[str] = attrs.field(factory=Counter)
@@ -111,6 +122,7 @@ def note(truth: Truth, one: Record) -> None:
     truth.verdicts[one.verdict] += 1
     truth.hours[datetime.fromtimestamp(one.at, UTC).hour, is_accepted] += 1
     truth.reasons.update(one.reasons)
+    truth.stored += one.size  # each content is another one
     if one.user:
         truth.sent += 1
         truth.sent_bytes += one.size
@@ -142,3 +154,46 @@ def whole(truths: dict[int, Truth]) -> Truth:
             value = getattr(truth, field.name)
             setattr(total, field.name, getattr(total, field.name) + value)
     return total
+
+
+def compare(truth: Truth, found: dict[str, Any]) -> None:
+    """Every figure of a report, as JSON has it."""
+    for name in _NUMBERS:
+        assert (name, getattr(truth, name)) == (name, found[name])
+    assert max(0, truth.delayed - truth.returned) == found["never_returned"]
+    for name in _LISTS:
+        assert (name, getattr(truth, name)) == (name, _counts(found[name], "name", "mails"))
+    hours = Counter[tuple[int, bool]]()
+    for hour in found["hours"]:
+        hours[hour["hour"], True], hours[hour["hour"], False] = hour["accepted"], hour["refused"]
+    assert +truth.hours == +hours
+    bad = truth.refused + truth.spam - truth.spam_unknown
+    for kind in ("accepted", "refused", "spam"):
+        _compare_networks(truth, kind, _counts(found["sources"], "network", kind))
+    for source in found["sources"]:
+        assert source["share"] == pytest.approx((source["refused"] + source["spam"]) / bad)
+
+
+def compare_days(truths: dict[int, Truth], found: dict[str, Any]) -> None:
+    """What a report of some days says of each."""
+    days = {
+        int(datetime.fromisoformat(f"{one['day']}T00:00Z").timestamp()): one
+        for one in found["days"]
+    }
+    for number, truth in truths.items():
+        one = days[int(MONTH) + number * DAY]
+        counts = truth.mails + truth.sent, truth.refused, truth.stored
+        assert counts == (one["accepted"], one["refused"], one["stored"])
+    assert len(truths) == len(days)
+
+
+def _counts(rows: list[dict[str, Any]], name: str, count: str) -> Counter[str]:
+    return +Counter({row[name]: row[count] for row in rows})
+
+
+def _compare_networks(truth: Truth, kind: str, found: Counter[str]) -> None:
+    """Those that are named are what they did; the others together did the rest."""
+    counts = Counter({name: n for (name, one), n in truth.networks.items() if one == kind})
+    others = found.pop("others", 0)
+    assert found == Counter({name: counts[name] for name in found})
+    assert others == counts.total() - found.total()

@@ -13,7 +13,7 @@ from mdirclient.cli import exits
 from mdirclient.cli.arguments import Parser, UsageError, add_config, settings_of, shown
 
 if TYPE_CHECKING:
-    from mdirclient.smtp.statistics.figures import Figures, Period, Row, Source
+    from mdirclient.smtp.statistics.figures import Day, Figures, Period, Row, Source
 
 #: Rows of a list on a terminal, and characters of a bar.
 _ROWS: Final = 10
@@ -102,13 +102,16 @@ def _print(figures: Figures) -> None:
     print(
         f"{figures.server}, {figures.period.since} to before {figures.period.until}, UTC:"
         f" {figures.mails:,} mails received ({size_of(figures.bytes)}), {figures.sent:,} sent,"
-        f" {figures.refused:,} not taken, {figures.spam:,} called spam"
+        f" {figures.refused:,} not taken, {figures.spam:,} called spam,"
+        f" {size_of(figures.stored)} more in the store"
     )
     for table in _tables(figures):
         _draw(*table)
 
 
 def _tables(figures: Figures) -> Iterator[Table]:
+    if figures.period.kind != "day":
+        yield _days(figures.days)
     hours = [(f"{one.hour:02}", one.accepted, one.refused) for one in figures.hours]
     most = max(accepted + refused for _, accepted, refused in hours) or 1
     yield "By hour", ("hour", "", "accepted", "not taken"), [
@@ -128,6 +131,23 @@ def _tables(figures: Figures) -> Iterator[Table]:
     yield "Greylisting", ("senders", "number"), [
         (name, f"{count:,}") for name, count in zip(names, counts, strict=True)
     ]  # fmt: skip
+
+
+def _days(days: Sequence[Day]) -> Table:
+    from mdirclient.smtp.statistics.page import size_of
+
+    most = max((one.accepted + one.refused for one in days), default=0) or 1
+    lines: list[tuple[str, ...]] = [
+        (
+            one.day,
+            _bar((one.accepted + one.refused) / most),
+            f"{one.accepted:,}",
+            f"{one.refused:,}",
+            size_of(one.stored),
+        )
+        for one in days
+    ]
+    return "By day", ("day", "", "accepted", "not taken", "more in the store"), lines
 
 
 def _rows(title: str, rows: Sequence[Row]) -> Table:

@@ -223,8 +223,10 @@ class State:
             for record in records
         ]
         with self._writing():
+            stored = totals.stored(self._new_in_store(records))
+            counts = [*totals.counted(records), *stored, *events]
             self._connection.executemany(_INSERT, rows)
-            totals.add(self._connection, [*totals.counted(records), *events])
+            totals.add(self._connection, counts)
 
     def find(self, anchor: str) -> tuple[Record, ...]:
         """What happened to the mails with an anchor, the oldest first."""
@@ -259,6 +261,18 @@ class State:
         """Close the database."""
         with self._lock:
             self._connection.close()
+
+    def _new_in_store(self, records: Sequence[Record]) -> list[Record]:
+        """The first record of each content that no row names; what was forgotten is new again."""
+        found: dict[str, Record] = {}
+        query = "SELECT 1 FROM mail WHERE anchor = ? AND anchor <> ''"
+        for record in records:
+            anchor = record.anchor
+            if not anchor or anchor in found:
+                continue
+            if self._connection.execute(query, (anchor,)).fetchone() is None:
+                found[anchor] = record
+        return list(found.values())
 
     def _read(self, where: str, value: object) -> tuple[Record, ...]:
         query = f"SELECT {', '.join(_COLUMNS)} FROM mail {where}"  # noqa: S608 - of constants

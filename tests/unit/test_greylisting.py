@@ -223,6 +223,28 @@ def test_a_release(world: World) -> None:
     assert Verdict.LET_IN is world.judge(sender="x@other.test")
 
 
+def test_who_came_again_is_counted_once(world: World) -> None:
+    """Whatever lets it in: its network is good by now, its account wrote to it, or released it."""
+    greys, others = world.greylisting.greys, [f"{number}@there.test" for number in range(3)]
+    for sender in (SENDER, *others):
+        world.judge(sender=sender)
+    world.judge(FAR, "friend@far.test", vouched="far.test")
+    world.judge(FAR, "released@far.test")
+    world.now += 300
+    for sender in others:
+        world.judge(sender=sender)
+    assert others == [key.sender for key in world.returns]
+    greys.wrote(JO, ["friend@far.test"], world.now)
+    greys.release_sender("released@far.test", None, world.now)
+    for _ in range(2):
+        world.now += 120
+        assert Verdict.LET_IN is world.judge()
+        assert Verdict.LET_IN is world.judge(FAR, "friend@far.test", vouched="far.test")
+        assert Verdict.LET_IN is world.judge(FAR, "released@far.test")
+    came = [key.sender for key in world.returns[3:]]
+    assert [SENDER.lower(), "friend@far.test", "released@far.test"] == came
+
+
 def test_a_clock_that_was_wrong(world: World) -> None:
     """What came in the future is new."""
     world.now += 100 * DAY

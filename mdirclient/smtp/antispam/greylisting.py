@@ -150,9 +150,13 @@ class Greylisting:
     def _judge(self, note: Note, account: str) -> Verdict:
         now, network = self._now(), subnet(note.address)
         key = Key(network, note.reverse_path.lower(), account)
-        if self._let.get(key, now) or self._is_known_good(network, now):
+        if self._let.get(key, now):
             return Verdict.LET_IN
         grey = self._find(key)
+        if self._is_known_good(network, now):
+            if grey and grey.is_awaited:  # it came again all the same
+                self._let_in(key, grey, now)
+            return Verdict.LET_IN
         if grey and self._is_due(grey, now):
             return self._let_in(key, grey, now)
         if note.vouched is None and self._spf:
@@ -161,7 +165,7 @@ class Greylisting:
             self.on_let_in(key)  # it may have come before from another network
             return self._let_in(key, known, now)
         if _is_new(grey, now):
-            self._change(key, Grey(now, now, False, note.vouched or ""))
+            self._change(key, Grey(now, now, False, note.vouched or "", True))
             self._new += 1
             self.on_delay(Delay(key, note.reverse_path, note.address, note.helo, now))
         return Verdict.DELAY
@@ -180,14 +184,14 @@ class Greylisting:
     def _of_domain(self, key: Key, domain: str, now: float) -> Grey | None:
         """What is known of a domain that vouches for a client, if that lets it in."""
         if self._corresponds(key.recipient, key.sender):
-            return Grey(now, now, True, domain)
+            return Grey(now, now, True, domain, False)
         of_domain = Key(f"@{domain}", "", key.recipient)
         known = self._find(of_domain)
         if known and self._is_due(known, now):
             self._let_in(of_domain, known, now)
             return attrs.evolve(known, domain=domain)
         if _is_new(known, now):
-            self._change(of_domain, Grey(now, now, False, domain))
+            self._change(of_domain, Grey(now, now, False, domain, True))
         return None
 
     def _is_due(self, grey: Grey, now: float) -> bool:
@@ -196,11 +200,16 @@ class Greylisting:
             return now - grey.last <= MEMORY
         return self._limits.grey_for <= now - grey.first <= _WINDOW
 
-    def _let_in(self, key: Key, grey: Grey, now: float) -> Verdict:
-        if not grey.is_passed or now - grey.last > DAY or self._find(key) is None:
-            self._change(key, attrs.evolve(grey, last=now, is_passed=True))
-        if not grey.is_passed and key.sender:
-            self._count(key.source, 1, now)
+    def _let_in(self, key: Key, known: Grey, now: float) -> Verdict:
+        """Let a sender in for what is known of it, or of its domain."""
+        own = self._find(key)
+        is_back = known.is_awaited or (own is not None and own.is_awaited)
+        if is_back or own is None or now - known.last > DAY:
+            passed = attrs.evolve(known, last=now, is_passed=True, is_awaited=False)
+            self._change(key, passed)
+        if key.sender and is_back:
+            if not known.is_passed:
+                self._count(key.source, 1, now)
             self.on_return(key)
             self.on_let_in(key)
         self._let.put(key, True, now)

@@ -27,6 +27,8 @@ _TABLES: Final = (
 )
 _KEY: Final = "source = ? AND sender = ? AND recipient = ?"
 _FIELDS: Final = "source, sender, recipient, first, last, passed, domain"
+#: Values of `passed`: it is told to come again; it came; it may come, for somebody let it in.
+_WAITING, _PASSED, _RELEASED = 0, 1, 2
 
 
 @attrs.frozen
@@ -53,12 +55,14 @@ class Grey:
         last: when it came last.
         is_passed: whether it is let in.
         domain: for which SPF vouched, or empty.
+        is_awaited: whether it was told to come again, and did not yet.
     """
 
     first: float
     last: float
     is_passed: bool
     domain: str = ""
+    is_awaited: bool = False
 
 
 @attrs.frozen
@@ -90,7 +94,7 @@ class Greys(Tables):
         query = f"SELECT first, last, passed, domain FROM grey WHERE {_KEY}"  # noqa: S608
         with self.reading() as connection:
             row = connection.execute(query, attrs.astuple(key)).fetchone()
-        return Grey(row[0], row[1], bool(row[2]), row[3]) if row else None
+        return _grey(*row) if row else None
 
     def passes(self, network: str) -> tuple[int, float]:
         """How many keys of a network came back, and when the last mail was let in.
@@ -126,12 +130,16 @@ class Greys(Tables):
         Raises:
             StoreError: it cannot be written now.
         """
-        rows = [(*attrs.astuple(key), *attrs.astuple(grey)) for key, grey in greys.items()]
+        rows = [
+            (*attrs.astuple(key), grey.first, grey.last, grey.is_passed, grey.domain)
+            for key, grey in greys.items()
+        ]
         with self.transaction() as connection:
             connection.executemany(
                 f"INSERT INTO grey ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
                 " ON CONFLICT DO UPDATE SET first = excluded.first,"
-                f" passed = excluded.passed OR (passed AND last > excluded.last - {MEMORY}),"
+                " passed = CASE WHEN excluded.passed THEN excluded.passed"
+                f" WHEN last > excluded.last - {MEMORY} THEN passed ELSE 0 END,"
                 " last = excluded.last, domain = excluded.domain",
                 rows,
             )
@@ -186,7 +194,7 @@ class Greys(Tables):
         )
         with self.reading() as connection:
             for row in connection.execute(query, (since,)):
-                yield Key(*row[:3]), Grey(row[3], row[4], bool(row[5]), row[6])
+                yield Key(*row[:3]), _grey(*row[3:])
 
     def wrote(self, account: str, addresses: Iterable[str], now: float) -> None:
         """An account wrote to people: their answers are let in.
@@ -260,6 +268,10 @@ class Greys(Tables):
         return count
 
 
+def _grey(first: float, last: float, passed: int, domain: str) -> Grey:
+    return Grey(first, last, passed != _WAITING, domain, passed != _PASSED)
+
+
 def _release(
     connection: sqlite3.Connection, where: str, values: Sequence[object], now: float
 ) -> int:
@@ -268,5 +280,6 @@ def _release(
         f" SELECT '@' || domain, '', recipient, ?, ?, 1, domain FROM grey {where} AND domain <> ''",
         (now, now, *values),
     )
-    query = f"UPDATE grey SET passed = 1, last = ? {where}"  # noqa: S608 - of constants
+    passed = f"iif(passed = {_PASSED}, passed, {_RELEASED})"
+    query = f"UPDATE grey SET passed = {passed}, last = ? {where}"  # noqa: S608 - of constants
     return connection.execute(query, (now, *values)).rowcount

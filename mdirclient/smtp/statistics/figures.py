@@ -118,6 +118,22 @@ class Hour:
 
 
 @attrs.frozen
+class Day:
+    """A day (UTC) on which something happened.
+
+    Attributes:
+        day: such as `2026-11-27`.
+        accepted, refused: mails.
+        stored: bytes of contents that were new in the store.
+    """
+
+    day: str
+    accepted: int
+    refused: int
+    stored: int
+
+
+@attrs.frozen
 class Figures:
     """A report.
 
@@ -129,10 +145,12 @@ class Figures:
         sent: mails that users sent.
         sent_bytes: of these.
         refused: mails that were not taken, for good or for now.
+        stored: bytes of contents that were new in the store: what came twice counts once.
         spam: mails that users called spam.
         spam_unknown: of these, that did not come by SMTP.
         verdicts: of all mails.
         hours: 24.
+        days: on which something happened.
         received, senders, reporters: by account, by user, and whose votes.
         sources, owners: networks and their owners, the worst first.
         sites, destinations: domains that mail came from, and went to.
@@ -151,10 +169,12 @@ class Figures:
     sent: int
     sent_bytes: int
     refused: int
+    stored: int
     spam: int
     spam_unknown: int
     verdicts: tuple[Row, ...]
     hours: tuple[Hour, ...]
+    days: tuple[Day, ...]
     received: tuple[Row, ...]
     senders: tuple[Row, ...]
     reporters: tuple[Row, ...]
@@ -212,10 +232,12 @@ def figures_of(
         sent=sent_count,
         sent_bytes=sent_bytes,
         refused=_sum(all_mails)[0] - mails,
+        stored=_sum(by_kind.get(kinds.STORED, []))[1],
         spam=len(votes),
         spam_unknown=sum(not vote.is_known for vote in votes),
         verdicts=_rows(all_mails, key=lambda one: one.verdict),
         hours=_hours(all_mails),
+        days=_days(all_mails, by_kind.get(kinds.STORED, [])),
         received=_hidden(_rows(_accepted(by_kind, kinds.RECEIVED)), hide),
         senders=_hidden(_rows(sent), hide),
         reporters=_hidden(_counted(vote.account for vote in votes), hide),
@@ -291,6 +313,20 @@ def _hours(totals: Iterable[Total]) -> tuple[Hour, ...]:
     for total in totals:
         counts[int(total.name), total.verdict == ACCEPTED] += total.mails
     return tuple(Hour(hour, counts[hour, True], counts[hour, False]) for hour in range(24))
+
+
+def _days(mails: Iterable[Total], stored: Iterable[Total]) -> tuple[Day, ...]:
+    counts = Counter[tuple[int, bool]]()
+    for total in mails:
+        counts[total.day, total.verdict == ACCEPTED] += total.mails
+    sizes = Counter[int]()
+    for total in stored:
+        sizes[total.day] += total.bytes
+    days = sorted({day for day, _ in counts} | sizes.keys())
+    return tuple(
+        Day(date_of(day * DAY).isoformat(), counts[day, True], counts[day, False], sizes[day])
+        for day in days
+    )
 
 
 def _sources(
@@ -384,6 +420,7 @@ def fields_of(figures: Figures) -> dict[str, str]:
         "bytes": str(figures.bytes),
         "sent": str(figures.sent),
         "refused": str(figures.refused),
+        "stored": str(figures.stored),
         "spam": str(figures.spam),
         "greylisted": str(greylisted),
     }

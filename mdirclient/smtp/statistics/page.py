@@ -6,10 +6,13 @@ Every text in it may be a stranger's, and is escaped. Light and dark, on a phone
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from html import escape
 from typing import Final
 
-from mdirclient.smtp.statistics.figures import Figures, Hour, Row, Source
+import attrs
+
+from mdirclient.smtp.statistics.figures import Day, Figures, Hour, Row, Source
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1a2430; --soft: #4c5a69; --line: #d5dce4;
@@ -71,6 +74,7 @@ def page_of(figures: Figures) -> str:
         "</header>",
         _tiles(figures),
         '<div class="grid">',
+        *_by_day(figures),
         _section("By hour", _hours(figures.hours), wide=True),
         _section("Who brought what nobody wanted", _sources(figures.owners, "Owner"),
                  note=f"By {figures.owner_source}. Share of all that was not taken, or spam."),
@@ -102,6 +106,7 @@ def _tiles(figures: Figures) -> str:
         (f"{figures.mails:,}", "mails received"),
         (size_of(figures.bytes), "in them"),
         (f"{figures.sent:,}", "mails sent by users"),
+        (size_of(figures.stored), "more in the store"),
         (f"{figures.refused:,}", "not taken"),
         (f"{figures.spam:,}", "called spam by users"),
     ]
@@ -117,30 +122,94 @@ def _section(title: str, content: str, *, note: str = "", wide: bool = False) ->
     return f"<section{kind}><h2>{escape(title)}</h2>{content}{noted}</section>"
 
 
+@attrs.frozen
+class _Column:
+    """A bar of a chart: what is good below, what is bad on top.
+
+    Attributes:
+        place: of it, from 0.
+        good, bad: heights.
+        told: of it, in words.
+        label: below it, if any; `small` ones are not shown on a phone.
+    """
+
+    place: int
+    good: int
+    bad: int
+    told: str
+    label: str = ""
+    is_small: bool = False
+
+
+def _by_day(figures: Figures) -> list[str]:
+    """Charts of a period of several days."""
+    if figures.period.kind == "day" or not figures.days:
+        return []
+    mails = [
+        (one, one.accepted, one.refused,
+         f"{one.day}: {one.accepted:,} accepted, {one.refused:,} not taken")
+        for one in figures.days
+    ]  # fmt: skip
+    sizes = [(one, one.stored, 0, f"{one.day}: {size_of(one.stored)} more") for one in figures.days]
+    most = max(one.stored for one in figures.days)
+    growth = _chart(_columns(sizes), "Growth of the store by day", size_of(most))
+    return [
+        _section("By day", _chart(_columns(mails), "Mails by day") + _key("days")),
+        _section("How the store grew", growth + '<p class="key">what came twice counts once</p>'),
+    ]
+
+
+def _columns(days: Sequence[tuple[Day, int, int, str]]) -> list[_Column]:
+    """A column for each day, in its place; a few have a label."""
+    first = date.fromisoformat(days[0][0].day).toordinal()
+    last = date.fromisoformat(days[-1][0].day).toordinal()
+    step = max(1, -(-(last - first + 1) // 5))
+    columns = []
+    for one, good, bad, told in days:
+        place = date.fromisoformat(one.day).toordinal() - first
+        label = one.day[5:] if place % step == 0 else ""
+        columns.append(_Column(place, good, bad, told, label, place % (2 * step) != 0))
+    return columns
+
+
 def _hours(hours: Sequence[Hour]) -> str:
-    """Bars of 24 hours: accepted below, refused on top."""
-    most = max((hour.accepted + hour.refused for hour in hours), default=0) or 1
-    step, floor = _WIDTH / 24, _HEIGHT - 28
+    columns = [
+        _Column(
+            one.hour, one.accepted, one.refused,
+            f"{one.hour:02}:00: {one.accepted:,} accepted, {one.refused:,} not taken",
+            f"{one.hour:02}" if one.hour % 3 == 0 else "", one.hour % 6 != 0,
+        )
+        for one in hours
+    ]  # fmt: skip
+    return _chart(columns, "Mails by hour") + _key("hours")
+
+
+def _chart(columns: Sequence[_Column], title: str, top: str = "") -> str:
+    """Bars, and how high the highest is."""
+    most = max((one.good + one.bad for one in columns), default=0) or 1
+    step, floor = _WIDTH / (columns[-1].place + 1), _HEIGHT - 28
+    gap = min(3.0, step / 8)
     bars = []
-    for hour in hours:
-        left = hour.hour * step + 3
-        good, bad = (count / most * (floor - 30) for count in (hour.accepted, hour.refused))
-        told = f"{hour.hour:02}:00: {hour.accepted:,} accepted, {hour.refused:,} not taken"
+    for one in columns:
+        left, width = one.place * step + gap, step - 2 * gap
+        good, bad = (count / most * (floor - 30) for count in (one.good, one.bad))
         bars.append(
-            f"<g><title>{told}</title>"
-            + _block("good", left, floor - good, step - 6, good)
-            + _block("bad", left, floor - good - bad, step - 6, bad)
+            f"<g><title>{one.told}</title>"
+            + _block("good", left, floor - good, width, good)
+            + _block("bad", left, floor - good - bad, width, bad)
             + "</g>"
         )
-        if hour.hour % 3 == 0:
-            kind = "axis" if hour.hour % 6 == 0 else "axis small"
-            bars.append(_label(kind, left, _HEIGHT - 4, f"{hour.hour:02}"))
-    bars.append(_label("axis", 3, 22, f"{most:,}"))
-    label = 'role="img" aria-label="Mails by hour"'
-    chart = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" {label}>{"".join(bars)}</svg>'
-    good_key, bad_key = (f'<i style="background:var(--{color})"></i>' for color in ("good", "bad"))
-    key = f"{good_key}accepted {bad_key}not taken; hours of UTC"
-    return f'{chart}<p class="key">{key}</p>'
+        if one.label:
+            kind = "axis small" if one.is_small else "axis"
+            bars.append(_label(kind, left, _HEIGHT - 4, one.label))
+    bars.append(_label("axis", 3, 22, top or f"{most:,}"))
+    label = f'role="img" aria-label="{title}"'
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" {label}>{"".join(bars)}</svg>'
+
+
+def _key(what: str) -> str:
+    good, bad = (f'<i style="background:var(--{color})"></i>' for color in ("good", "bad"))
+    return f'<p class="key">{good}accepted {bad}not taken; {what} of UTC</p>'
 
 
 def _block(color: str, left: float, top: float, width: float, height: float) -> str:

@@ -1,8 +1,8 @@
 """Daily totals of what happened at SMTP time: counted with each record, in its transaction.
 
 A row is a number of mails and bytes of one day (UTC), one kind, one name and one verdict. Of each
-mail each kind counts as its names say; `hour` counts each mail once. The counting is pure; the
-table is in the SMTP server's own database.
+mail each kind counts as its names say; `hour` counts each mail once, `stored` each content. The
+counting is pure; the table is in the SMTP server's own database.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 DAY: Final = 86_400
 #: Kinds: each mail by hour; by account or user; by network of the client; by domain of the reverse
-#: path; of what leaves by domain; replies; greylisting; milliseconds to the answer.
+#: path; of what leaves by domain; replies; greylisting; milliseconds to the answer; contents that
+#: are new in the store.
 HOUR, RECEIVED, SENT, SOURCE, SITE = "hour", "received", "sent", "source", "site"
 DESTINATION, REASON, GREYLISTING, LATENCY = "destination", "reason", "greylisting", "latency"
+STORED: Final = "stored"
 DELAYED, RETURNED = "delayed", "returned"
 #: Names of one kind and day that are kept; the rest is `OTHERS`.
 MAX_NAMES: Final = 1_000
@@ -41,6 +43,8 @@ TABLE: Final = """CREATE TABLE total (
 ) WITHOUT ROWID;
 CREATE TABLE published (report TEXT PRIMARY KEY, at REAL NOT NULL, message BLOB) WITHOUT ROWID;
 CREATE TABLE secret (id INTEGER PRIMARY KEY, value BLOB NOT NULL)"""
+#: Of these kinds a report tells the days apart.
+_BY_DAY: Final = (HOUR, STORED)
 _ADD: Final = (
     "INSERT INTO total VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
     " mails = mails + excluded.mails, bytes = bytes + excluded.bytes"
@@ -71,6 +75,12 @@ def counted(records: Iterable[Record]) -> Iterator[Total]:
             mails[key] += 1
             sizes[key] += record.size
     return (Total(*key, count, sizes[key]) for key, count in mails.items())
+
+
+def stored(records: Iterable[Record]) -> Iterator[Total]:
+    """What contents add that the store did not have before."""
+    for record in records:
+        yield Total(int(record.at) // DAY, STORED, "new", "", 1, record.size)
 
 
 def event(at: float, kind: str, name: str) -> Total:
@@ -122,7 +132,7 @@ def add(connection: sqlite3.Connection, totals: Iterable[Total]) -> None:
 
 
 def read(connection: sqlite3.Connection, since: int, until: int) -> Iterator[Total]:
-    """The totals of some days together: `day` is the first one.
+    """The totals of some days: each day for itself of what is shown by day, else all together.
 
     Args:
         connection: to the database.
@@ -130,10 +140,11 @@ def read(connection: sqlite3.Connection, since: int, until: int) -> Iterator[Tot
         until: the day after the last.
     """
     query = (
-        "SELECT ?, kind, name, verdict, sum(mails), sum(bytes) FROM total"
-        " WHERE day >= ? AND day < ? GROUP BY kind, name, verdict"
+        "SELECT CASE WHEN kind IN (?, ?) THEN day ELSE ? END AS one, kind, name, verdict,"
+        " sum(mails), sum(bytes) FROM total WHERE day >= ? AND day < ?"
+        " GROUP BY one, kind, name, verdict"
     )
-    for row in connection.execute(query, (since, since, until)):
+    for row in connection.execute(query, (*_BY_DAY, since, since, until)):
         yield Total(*row)
 
 
