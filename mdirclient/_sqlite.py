@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -49,6 +50,46 @@ def connect(
     return connection
 
 
+def connect_to_read(path: str, migrations: Sequence[str], *, timeout: float) -> sqlite3.Connection:
+    """Open a database that is there, and change nothing: not even where nothing can be written.
+
+    Raises:
+        sqlite3.Error: not a database, missing, or of another version.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    # Without the files beside it, which nobody can make there, it is all in this one.
+    is_fixed = not os.access(folder, os.W_OK) and not os.path.exists(f"{path}-wal")
+    connection = sqlite3.connect(
+        f"file:{_quoted(path)}?mode=ro{'&immutable=1' if is_fixed else ''}",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        _check_version(done := _applied(connection), migrations)
+        if done < len(migrations):
+            raise sqlite3.DatabaseError(
+                f"written by an older version (format {done}, this one reads {len(migrations)})"
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def tables(migrations: Sequence[str]) -> frozenset[str]:
+    """Names of the tables and indexes that a database has."""
+    with contextlib.closing(open_as_is(MEMORY)) as connection:
+        _migrate(connection, migrations)
+        return names(connection)
+
+
+def names(connection: sqlite3.Connection) -> frozenset[str]:
+    """The same of one that is open."""
+    return frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_master"))
+
+
 def open_as_is(path: str) -> sqlite3.Connection:
     """Open a database, or make one, without changing its mode or its tables."""
     return sqlite3.connect(path, isolation_level=None)
@@ -90,14 +131,18 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
         return
     with transaction(connection):
         done = _applied(connection)
-        if done > len(migrations):
-            raise sqlite3.DatabaseError(
-                f"written by a newer version (format {done}, this one knows {len(migrations)})"
-            )
+        _check_version(done, migrations)
         for script in migrations[done:]:
             for statement in script.split(";"):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version={len(migrations)}")
+
+
+def _check_version(done: int, migrations: Sequence[str]) -> None:
+    if done > len(migrations):
+        raise sqlite3.DatabaseError(
+            f"written by a newer version (format {done}, this one knows {len(migrations)})"
+        )
 
 
 def _applied(connection: sqlite3.Connection) -> int:

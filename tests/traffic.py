@@ -42,6 +42,8 @@ class Truth:
     stored: int = 0
     spam: int = 0
     spam_unknown: int = 0
+    site_bytes: int = 0
+    seconds: tuple[float, ...] = ()
     delayed: int = 0
     returned: int = 0
     verdicts: Counter[str] = attrs.field(factory=Counter)
@@ -61,7 +63,7 @@ def record(source: random.Random, at: float, number: int) -> Record:
         0
     ]
     client = f"192.0.{source.randrange(40)}.{source.randrange(1, 255)}"
-    domain = f"site{min(source.randrange(30), source.randrange(30))}.test"
+    domain = f"site{min(source.randrange(80), source.randrange(80))}.test"
     accounts = tuple(source.sample(ACCOUNTS, source.choice([1, 1, 1, 2])))
     usual = Record(
         at=at, listener="smtp", client=client, helo="x", protocol="ESMTP", user="",
@@ -73,7 +75,7 @@ def record(source: random.Random, at: float, number: int) -> Record:
         return usual
     if kind == "sent":
         user = source.choice(ACCOUNTS)
-        to = (f"x@{domain}",)
+        to = (f"x@{domain}", f"y@{domain}")  # it counts once
         return attrs.evolve(
             usual, listener="submission", user=user, reverse_path=user, recipients=to,
             accounts=(), foreign=to,
@@ -122,6 +124,8 @@ def note(truth: Truth, one: Record) -> None:
     truth.verdicts[one.verdict] += 1
     truth.hours[datetime.fromtimestamp(one.at, UTC).hour, is_accepted] += 1
     truth.reasons.update(one.reasons)
+    if is_accepted:
+        truth.seconds += (one.seconds,)
     truth.stored += one.size  # each content is another one
     if one.user:
         truth.sent += 1
@@ -137,6 +141,7 @@ def note(truth: Truth, one: Record) -> None:
         truth.bytes += one.size
         truth.received.update(one.accounts)
         truth.sites[one.reverse_path.partition("@")[2]] += 1
+        truth.site_bytes += one.size
 
 
 def mark(truth: Truth, vote: Vote) -> None:
@@ -162,7 +167,10 @@ def compare(truth: Truth, found: dict[str, Any]) -> None:
         assert (name, getattr(truth, name)) == (name, found[name])
     assert max(0, truth.delayed - truth.returned) == found["never_returned"]
     for name in _LISTS:
-        assert (name, getattr(truth, name)) == (name, _counts(found[name], "name", "mails"))
+        _compare_rows(getattr(truth, name), _counts(found[name], "name", "mails"))
+    for name, size in (("sites", truth.site_bytes), ("senders", truth.sent_bytes)):
+        assert (name, size) == (name, sum(row["bytes"] for row in found[name]))
+    _compare_answers(truth.seconds, found["answered"])
     hours = Counter[tuple[int, bool]]()
     for hour in found["hours"]:
         hours[hour["hour"], True], hours[hour["hour"], False] = hour["accepted"], hour["refused"]
@@ -192,8 +200,21 @@ def _counts(rows: list[dict[str, Any]], name: str, count: str) -> Counter[str]:
 
 
 def _compare_networks(truth: Truth, kind: str, found: Counter[str]) -> None:
-    """Those that are named are what they did; the others together did the rest."""
     counts = Counter({name: n for (name, one), n in truth.networks.items() if one == kind})
+    _compare_rows(counts, found)
+
+
+def _compare_answers(seconds: tuple[float, ...], found: dict[str, int]) -> None:
+    """Each is the power of two of milliseconds that its share of the answers is within."""
+    for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99)) if seconds else ():
+        limit = found[name]
+        within = sum(one * 1_000 < limit for one in seconds) / len(seconds)
+        below = sum(one * 1_000 < limit / 2 for one in seconds) / len(seconds)
+        assert below < share <= within, (name, limit)
+
+
+def _compare_rows(counts: Counter[str], found: Counter[str]) -> None:
+    """Those that are named are what they did; the others together did the rest."""
     others = found.pop("others", 0)
     assert found == Counter({name: counts[name] for name in found})
     assert others == counts.total() - found.total()

@@ -54,7 +54,8 @@ def _list(arguments: argparse.Namespace) -> int:
     from mdirclient.cli.output import print_json
     from mdirclient.smtp.spam.votes import Votes
 
-    with contextlib.closing(Votes(settings_of(arguments).smtp_state())) as votes:
+    path = settings_of(arguments).smtp_state()
+    with contextlib.closing(Votes(path, read_only=True)) as votes:
         for vote in votes.listed():
             at = datetime.fromtimestamp(vote.at, UTC).isoformat(timespec="seconds")
             if arguments.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -60,8 +61,10 @@ def _stats(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     view = view_of(settings)
     period = _period(arguments.since, arguments.until)
-    with contextlib.closing(Archive(settings.smtp_state())) as archive:
+    with contextlib.closing(Archive(settings.smtp_state(), read_only=True)) as archive:
         figures = archive.figures(period, view)
+    if arguments.html == "" or os.path.isdir(arguments.html or ""):
+        raise UsageError(f"--html: expected a file, not {arguments.html!r}")
     if arguments.json:
         print_json(as_json(figures))
     elif arguments.html:
@@ -75,10 +78,12 @@ def _period(since: date | None, until: date | None) -> Period:
     from mdirclient.smtp.statistics.figures import Period
 
     last = until or datetime.now(UTC).date()
-    first = since or last - _WEEK + timedelta(days=1)
+    try:
+        first, end = since or last - _WEEK + timedelta(days=1), last + timedelta(days=1)
+    except OverflowError:
+        raise UsageError(f"--until {last}: there is no calendar for that") from None
     if first > last:
         raise UsageError(f"--since {first} is after --until {last}")
-    end = last + timedelta(days=1)
     return Period("day" if end - first == timedelta(days=1) else "range", first, end)
 
 

@@ -12,6 +12,9 @@ import attrs
 
 from mdirclient.errors import MdirError, ReplyError, TransportError, reply_error
 from mdirclient.header import Header
+from mdirclient.mdird.filing import REPORT
+from mdirclient.mdird.rights import STRIBUTION
+from mdirclient.mdird.rights import TYPE as RIGHTS
 from mdirclient.patch import End, Now, Patch
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ _MAX_PAUSE: Final = 10.0
 #: there is no such account.
 _BEAT: Final = 10.0
 _BEAT_TIMEOUT: Final = 20.0
+#: In place of a type.
+ANY: Final = "*"
+_OF_FOLDERS: Final = frozenset(["dir", "lease", RIGHTS, STRIBUTION, REPORT])
 
 
 @attrs.frozen
@@ -47,7 +53,8 @@ class Followed:
     Args:
         mdird: that has it.
         folder: its path.
-        kind: value of `type` of the entries that count; None: those that have none.
+        kind: value of `type` of the entries that count; None: those that have none; `ANY`: those
+            that have a url, but for what belongs to the folder itself.
         changed: called after changes, and when the entries may not be current any more.
         log: of what happens to the subscription.
         event: under which name.
@@ -190,7 +197,9 @@ class Followed:
         header = patch.header
         identity = header.get("url") or f"{header.get('id')}/{header.get('name')}"
         self.touched.add(identity)
-        if patch.action == "+" and header.get("type") == self._kind:
+        kind = header.get("type")
+        is_any = self._kind == ANY and "url" in header and kind not in _OF_FOLDERS
+        if patch.action == "+" and (is_any or kind == self._kind):
             self.entries[identity] = Live(header, patch.new_version)
         else:
             self.entries.pop(identity, None)

@@ -100,7 +100,13 @@ MIGRATIONS: Final = (
     ) WITHOUT ROWID;
     CREATE INDEX vote_at ON vote (at)""",
     TABLE,
+    """ALTER TABLE vote ADD COLUMN struck TEXT NOT NULL DEFAULT '';
+    UPDATE published SET report = substr(report, instr(report, ' ') + 1);
+    INSERT OR IGNORE INTO secret VALUES (1, randomblob(32));
+    CREATE TABLE begun (at REAL NOT NULL, is_filling INTEGER NOT NULL)""",
 )
+#: Bytes of the smallest database.
+_SMALLEST: Final = 100
 _TIMEOUT: Final = 10.0
 #: Rows that are forgotten in one transaction.
 _PAGE: Final = 5_000
@@ -170,6 +176,11 @@ def _record(row: Sequence[Any]) -> Record:
     return Record(**values)
 
 
+def _row(record: Record) -> list[object]:
+    values = [(name, getattr(record, name)) for name in _COLUMNS]
+    return [json.dumps(value) if name in _LISTS else value for name, value in values]
+
+
 class State:
     """The database. May be shared by threads.
 
@@ -183,6 +194,7 @@ class State:
     def __init__(self, path: str) -> None:
         self.path = path
         self._lock = threading.Lock()
+        self._adding = totals.Adding()
         _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
         try:
             self._connection = _sqlite.connect(
@@ -197,11 +209,12 @@ class State:
         Raises:
             StoreError: it is damaged.
         """
-        try:
-            with self._lock:
-                (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
+        query = "PRAGMA quick_check(1)"
+        with self._lock, self._telling():
+            (found,) = self._connection.execute(query).fetchone()
+            missing = _sqlite.tables(MIGRATIONS) - _sqlite.names(self._connection)
+        if found == "ok" and missing:
+            found = f"it has no {', '.join(sorted(missing))}"
         if found != "ok":
             raise StoreError(f"{self.path}: {found}") from sqlite3.DatabaseError(found)
 
@@ -215,18 +228,64 @@ class State:
         Raises:
             StoreError: it cannot be written now.
         """
-        rows = [
-            [
-                json.dumps(getattr(record, name)) if name in _LISTS else getattr(record, name)
-                for name in _COLUMNS
-            ]
-            for record in records
-        ]
         with self._writing():
-            stored = totals.stored(self._new_in_store(records))
-            counts = [*totals.counted(records), *stored, *events]
-            self._connection.executemany(_INSERT, rows)
-            totals.add(self._connection, counts)
+            self._insert(records, events)
+
+    def merge(self, records: Sequence[Record]) -> None:
+        """Keep what somebody else knows of accepted mails, unless it is known.
+
+        A mail that came to several accounts is one, however often and in which order it is told.
+
+        Raises:
+            StoreError: it cannot be written now.
+        """
+        query = (
+            "SELECT id, recipients FROM mail WHERE anchor = ? AND anchor <> ''"
+            " AND client = ? AND reverse_path = ? AND verdict = ? ORDER BY id DESC LIMIT 1"
+        )
+        with self._writing():
+            for record in records:
+                key = record.anchor, record.client, record.reverse_path, ACCEPTED
+                row = self._connection.execute(query, key).fetchone()
+                if row is None:
+                    self._insert([record])
+                    continue
+                known = tuple(json.loads(row[1]))
+                if new := [one for one in record.recipients if one not in known]:
+                    self._connection.execute(
+                        "UPDATE mail SET recipients = ? WHERE id = ?",
+                        (json.dumps([*known, *new]), row[0]),
+                    )
+                    self._adding.add(self._connection, totals.received(record))
+
+    def begin(self, at: float) -> None:
+        """This is a new database in the place of one that was damaged; it is to be filled.
+
+        Raises:
+            StoreError: it cannot be written now.
+        """
+        with self._writing():
+            self._connection.execute("INSERT INTO begun VALUES (?, 1)", (at,))
+
+    def filling(self) -> float | None:
+        """Since when it is to be filled with what is still known; None: it is not.
+
+        Raises:
+            StoreError: it cannot be read now.
+        """
+        with self._writing():
+            query = "SELECT at FROM begun WHERE is_filling"
+            row = self._connection.execute(query).fetchone()
+        return row[0] if row else None
+
+    def end_filling(self) -> None:
+        """All that is known is in it.
+
+        Raises:
+            StoreError: it cannot be written now.
+        """
+        with self._writing():
+            self._connection.execute("UPDATE begun SET is_filling = 0")
 
     def find(self, anchor: str) -> tuple[Record, ...]:
         """What happened to the mails with an anchor, the oldest first."""
@@ -262,6 +321,12 @@ class State:
         with self._lock:
             self._connection.close()
 
+    def _insert(self, records: Sequence[Record], events: Sequence[Total] = ()) -> None:
+        stored = totals.stored(self._new_in_store(records))
+        counts = [*totals.counted(records), *stored, *events]
+        self._connection.executemany(_INSERT, map(_row, records))
+        self._adding.add(self._connection, counts)
+
     def _new_in_store(self, records: Sequence[Record]) -> list[Record]:
         """The first record of each content that no row names; what was forgotten is new again."""
         found: dict[str, Record] = {}
@@ -282,11 +347,15 @@ class State:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
+        with self._telling(), self._lock, _sqlite.transaction(self._connection):
+            yield
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
         try:
-            with self._lock, _sqlite.transaction(self._connection):
-                yield
+            yield
         except sqlite3.Error as error:
-            raise StoreError(f"the SMTP server's own database: {error}") from error
+            raise StoreError(f"the SMTP server's own database, {self.path}: {error}") from error
 
 
 def open_state(path: str, now: float) -> tuple[State, str | None]:
@@ -303,6 +372,8 @@ def open_state(path: str, now: float) -> tuple[State, str | None]:
         StoreError: it cannot be opened, and is not damaged.
     """
     try:
+        if os.path.lexists(path) and os.path.getsize(path) < _SMALLEST:
+            raise StoreError(f"{path}: cut off") from sqlite3.DatabaseError("cut off")
         state = State(path)
         try:
             state.check()
@@ -318,7 +389,9 @@ def open_state(path: str, now: float) -> tuple[State, str | None]:
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             _fs.replace_with(path + suffix, aside + suffix)
-    return State(path), aside
+    state = State(path)
+    state.begin(now)
+    return state, aside
 
 
 def _is_damaged(error: BaseException | None) -> bool:
@@ -327,6 +400,7 @@ def _is_damaged(error: BaseException | None) -> bool:
     is_newer = "newer version" in str(error)
     return (
         isinstance(error, sqlite3.DatabaseError)
-        and code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        # SQLITE_ERROR: what it says of itself is nonsense.
+        and code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
         and not is_newer
     )

@@ -210,6 +210,7 @@ class Month:
             truth.bytes += len(mail.data)
             truth.received.update(one for one in taken if one in ACCOUNTS)
             truth.sites[mail.sender.rpartition("@")[2]] += 1
+            truth.site_bytes += len(mail.data)
 
     # -- what strangers do
 
@@ -361,6 +362,11 @@ class Month:
         finally:
             votes.close()
 
+    def catch_up(self) -> None:
+        """Until the server has noticed that all clients left: a mail has the time of its end."""
+        count = sum(truth.verdicts.total() for truth in self.truths.values())
+        eventually(lambda: self.world.log.count("\nmail verdict=") == count)
+
     # -- the month
 
     def play(self) -> None:
@@ -368,6 +374,7 @@ class Month:
         self.start()
         for day in range(DAYS):
             for hour in _HOURS:
+                self.catch_up()
                 self.clock.turn(MONTH + day * _DAY + (hour + self.source.randrange(4)) * 3600 + 30)
                 self.play_slot()
             if day == _KILL:

@@ -14,12 +14,14 @@ import attrs
 import pytest
 
 from mdirclient import Header, aio, connect
+from mdirclient.errors import PermanentReplyError
 from mdirclient.mdird.rules import install_rules
 from mdirclient.mdird.tree import make_folder
 from mdirclient.settings import Settings
 from mdirclient.smtp.spam.votes import Votes
-from mdirclient.smtp.state import State
+from mdirclient.smtp.state import State, open_state
 from mdirclient.smtp.statistics.archive import Archive, View
+from mdirclient.smtp.statistics.figures import Period
 from mdirclient.smtp.statistics.publish import Publisher
 from tests.traffic import Truth, month, play
 
@@ -87,6 +89,49 @@ def test_once_each(world: World) -> None:
     assert 32 == sum(kind == "day" for kind, _ in names)
     assert [("month", "2026-10-01")] == [name for name in names if name[0] == "month"]
     assert [] == world.publish(later)
+
+
+def test_a_clock_that_was_wrong(world: World) -> None:
+    """What was published of days that were not over comes again when they are."""
+    world.publish(datetime(2026, 10, 6, 12, tzinfo=UTC))
+    early = world.publish(datetime(2026, 10, 3, 0, 0, 30, tzinfo=UTC))
+    assert ["statistics 2026-10-01"] == early
+    found = world.publish(datetime(2026, 10, 4, 0, 5, tzinfo=UTC))
+    assert ["statistics 2026-10-02", "statistics 2026-10-03"] == found
+    # Of days whose figures are the same it is the same message.
+    assert 5 == len(world.reports())
+
+
+def test_a_new_database(world: World, tmp_path: Path) -> None:
+    """In the place of a damaged one it does not tell again, and otherwise, of what is over."""
+    world.publish(datetime(2026, 10, 12, 12, tzinfo=UTC))
+    count = len(world.reports())
+    (tmp_path / "smtp.sqlite3").write_bytes(b"x")
+    begun = datetime(2026, 10, 12, 15, tzinfo=UTC).timestamp()
+    state, aside = open_state(world.state, begun)
+    assert aside
+    state.merge([one for one in month(600) if one.at < begun and one.verdict == "accepted"])
+    state.close()
+    assert ["statistics 2026-10-12"] == world.publish(datetime(2026, 10, 13, 12, tzinfo=UTC))
+    assert count + 1 == len(world.reports())
+
+
+def test_one_that_cannot_be_published(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are, and what is old is folded and forgotten all the same."""
+    real, folded = Publisher._publish, list[int]()
+
+    async def fails(publisher: Publisher, period: Period) -> None:
+        if period.name == "2026-10-02":
+            raise PermanentReplyError(403, "no")
+        await real(publisher, period)
+
+    monkeypatch.setattr(Publisher, "_publish", fails)
+    monkeypatch.setattr(Archive, "fold", lambda _, day: folded.append(day))
+    said = world.publish(datetime(2026, 10, 4, 12, tzinfo=UTC))
+    assert "statistics 2026-10-01" == said[0]
+    assert said[1].startswith("statistics-failed")
+    assert "statistics 2026-10-03" == said[2]
+    assert 1 == len(folded)
 
 
 def test_votes_go_after_400_days(world: World) -> None:

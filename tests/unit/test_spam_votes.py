@@ -1,17 +1,29 @@
-"""The spam box while its folders cannot be followed."""
+"""The spam box where it is hard: servers that die in it, removals that fail, second thoughts."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mdirclient.smtp.accounts import Places
+import attrs
+import pytest
+
+from mdirclient import aio, connect
+from mdirclient.errors import TransportError
+from mdirclient.settings import Settings
+from mdirclient.smtp.accounts import Places, add_account
 from mdirclient.smtp.followed import Followed
 from mdirclient.smtp.following import Following
+from mdirclient.smtp.spam import box as boxes
 from mdirclient.smtp.spam.box import SpamBox, _Box
 from mdirclient.smtp.spam.votes import Vote, Votes
+from mdirclient.smtp.state import Record, State
 
+JO, LI = "jo@ours.test", "li@ours.test"
 PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 
 
@@ -39,3 +51,169 @@ def test_nothing_is_due_while_the_mdird_is_away(tmp_path: Path) -> None:
         return found
 
     assert [None, 0.0] == asyncio.run(waits())
+
+
+class _Died(BaseException):
+    """The server is killed here."""
+
+
+@attrs.define
+class World:
+    """An mdir with an account, its spam box, and what is known of its mails."""
+
+    url: str
+    path: str
+
+    def mail(self, name: str, *fields: tuple[str, str]) -> str:
+        """A mail that came, and is in the box now; its anchor."""
+        with connect(self.url) as mdird:
+            stored = mdird.store.add(f"Message-ID: <{name}@x.test>\r\n\r\nx\r\n".encode())
+            (header,) = stored.headers()
+            for field, value in fields:
+                header = header.replace(field, value)
+            mdird.put(f"{PLACES.spam}/{JO}", header)
+        state = State(self.path)
+        state.add([attrs.evolve(_RECORD, anchor=str(stored.anchor))])
+        state.close()
+        return str(stored.anchor)
+
+    def is_empty(self) -> bool:
+        """Whether all mails have left the box."""
+        with connect(self.url) as mdird:
+            return not any("part" in one for one in mdird.lookup(f"{PLACES.spam}/{JO}"))
+
+    def votes(self) -> list[str]:
+        """Anchors of what was recorded."""
+        with contextlib.closing(Votes(self.path)) as votes:
+            return sorted(one.anchor for one in votes.listed() if one.is_known)
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """A server's spam box, until something is so, or the server dies."""
+
+        def log(*_: object, **__: object) -> None:
+            """Nobody listens."""
+
+        async def work() -> None:
+            settings = Settings({"MDIRD": self.url})
+            async with await aio.connect(settings=settings) as mdird:
+                following = Following(mdird, PLACES, log)
+                with contextlib.closing(Votes(self.path)) as votes:
+                    box = SpamBox(
+                        mdird, following, votes, folder=PLACES.spam, kept=0, log=log,
+                        now=lambda: 100.0,
+                    )  # fmt: skip
+                    tasks = [asyncio.create_task(one.run()) for one in (following, box)]
+                    async with asyncio.timeout(20):
+                        while not until() and not tasks[1].done():  # noqa: ASYNC110 - others write
+                            await asyncio.sleep(0.05)
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run(work())
+
+
+_RECORD = Record(
+    at=1.0, listener="smtp", client="192.0.2.1", helo="x", protocol="ESMTP", user="",
+    reverse_path="a@x.test", recipients=(JO,), refused=(), size=1, verdict="accepted",
+    reply="250 2.0.0", accounts=(JO,),
+)  # fmt: skip
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """See the class."""
+    world = World(f"file://{tmp_path}/mdir", f"{tmp_path}/smtp.sqlite3")
+    with connect(world.url) as mdird:
+        add_account(mdird, PLACES, JO)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("owner", "step"), [(Votes, "add"), (Votes, "empty"), (SpamBox, "_remove")]
+)
+def test_a_server_that_dies_after_a_step(
+    world: World, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str
+) -> None:
+    """The next one goes on there: one vote for each mail, an empty box, and nothing is undone."""
+    real = getattr(owner, step)
+
+    def dies(*given: Any) -> Any:
+        real(*given)
+        raise _Died
+
+    async def dies_later(*given: Any) -> None:
+        await real(*given)
+        raise _Died
+
+    anchors = [world.mail("one"), world.mail("two")]
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, step, dies if owner is Votes else dies_later)
+        world.run(lambda: False)
+    assert set(world.votes()) <= set(anchors)
+    world.run(world.is_empty)
+    for name in ("three", "four"):  # whoever comes later has looked at all that was
+        anchors.append(world.mail(name))
+        world.run(lambda: anchors[-1] in world.votes() and world.is_empty())
+    assert sorted(anchors) == world.votes()
+
+
+def test_a_removal_that_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again: what is to leave the box does."""
+    anchor, real, tries = world.mail("one"), SpamBox._remove, list[None]()
+
+    async def fails_once(*given: Any) -> None:
+        tries.append(None)
+        if len(tries) == 1:
+            raise TransportError("mdird", "away")
+        await real(*given)
+
+    monkeypatch.setattr(SpamBox, "_remove", fails_once)
+    monkeypatch.setattr(boxes, "_FAILING", 0.1)
+    world.run(world.is_empty)
+    assert [anchor] == world.votes()
+    assert 2 == len(tries)
+
+
+def test_a_mail_of_a_type(world: World) -> None:
+    """A notification that comes by SMTP is a mail like others."""
+    anchor = world.mail("one", ("type", "delivery-status"))
+    world.run(lambda: world.is_empty() and bool(world.votes()))
+    assert [anchor] == world.votes()
+
+
+def _trusted(path: str) -> list[int]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        queries = [f"SELECT count(*) FROM {table}" for table in ("good", "known", "grey")]
+        return [connection.execute(query).fetchone()[0] for query in queries]
+
+
+def test_a_second_thought_gives_back_what_was_known(world: World) -> None:
+    """Until the mail has left the box by us."""
+    state = State(world.path)
+    state.add([attrs.evolve(_RECORD, anchor="mdir:a@x.test/1")])
+    state.add([attrs.evolve(_RECORD, anchor="mdir:own@x.test/1", user=LI, reverse_path=LI)])
+    state.close()
+    with contextlib.closing(sqlite3.connect(world.path)) as connection:
+        for query in (
+            "INSERT INTO good VALUES ('192.0.2.1', 5)",
+            "INSERT INTO known VALUES ('192.0.2.0/24', 50, 5)",
+            f"INSERT INTO grey VALUES ('192.0.2.0/24', 'a@x.test', '{JO}', 1, 5, 1, '')",
+            "INSERT INTO grey VALUES ('192.0.2.0/24', 'b@x.test', 'o', 1, 5, 1, '')",
+        ):
+            connection.execute(query)
+        connection.commit()
+    with contextlib.closing(Votes(world.path)) as votes:
+        vote = votes.add(JO, "mdir:a@x.test/1", 9.0, lambda one: one == JO)
+        assert ("192.0.2.1", True) == (vote.client, vote.is_known)
+        assert [0, 0, 1] == _trusted(world.path)
+        votes.undo(JO, "mdir:a@x.test/1")
+        assert [1, 1, 2] == _trusted(world.path)
+        votes.add(JO, "mdir:a@x.test/1", 9.0, lambda one: one == JO)
+        votes.empty(JO, "mdir:a@x.test/1")
+        votes.undo(JO, "mdir:a@x.test/1")  # it left by us
+        assert [0, 0, 1] == _trusted(world.path)
+        assert 1 == len(list(votes.listed()))
+        # What a user of ours sent says nothing of the network from which it was sent.
+        own = votes.add(JO, "mdir:own@x.test/1", 9.0, lambda one: one == JO)
+        assert ("", LI, True) == (own.client, own.sender, own.is_known)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Iterator
-from datetime import date
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
+from mdirclient import Header
 from mdirclient.cli.smtp import main
 from mdirclient.errors import SettingsError, StoreError
 from mdirclient.settings import Settings
@@ -27,7 +31,8 @@ from mdirclient.smtp.statistics.owner import owners
 from mdirclient.smtp.statistics.page import page_of, size_of
 from mdirclient.smtp.statistics.privacy import hiding
 from mdirclient.smtp.statistics.publish import periods_due
-from tests.traffic import Truth, compare, compare_days, month, play, whole
+from mdirclient.smtp.statistics.rebuild import record_of
+from tests.traffic import ACCOUNTS, Truth, compare, compare_days, month, play, whole
 
 VIEW = View("mx.test", lambda network: network, "network", "full")
 FIRST = date(2026, 10, 1)
@@ -89,15 +94,105 @@ def test_old_days_are_folded(tmp_path: Path) -> None:
     archive.close()
 
 
+def test_a_day_is_bounded_while_it_lasts(tmp_path: Path) -> None:
+    """A stranger's names are others when there are too many; no mail is forgotten."""
+    path = str(tmp_path / "smtp.sqlite3")
+    base = attrs.evolve(next(iter(month(1))), verdict="accepted", user="")
+    most, count = totals.MAX_NEW_NAMES, 0
+    for start in range(0, most + 2_000, 700):
+        state = State(path)  # one that is started again does not begin to count anew
+        for place in range(start, start + 700, 100):
+            state.add(
+                [
+                    attrs.evolve(base, reverse_path=f"a@{n}.test", anchor=f"mdir:{n}@x/1")
+                    for n in range(place, place + 100)
+                ]
+            )
+            count += 100
+        state.close()
+    archive = Archive(path)
+    with archive.reading() as connection:
+        rows = connection.execute("SELECT count(*) FROM total WHERE kind = 'site'").fetchone()
+    assert most <= rows[0] <= most + 1
+    found = archive.figures(day_of(f.date_of(base.at)), VIEW)
+    assert count == found.mails == sum(row.mails for row in found.sites)
+    archive.close()
+
+
+def test_a_mail_belongs_to_the_day_of_its_answer(tmp_path: Path) -> None:
+    """A report that was made at midnight lacks nothing."""
+    path = str(tmp_path / "smtp.sqlite3")
+    state, archive = State(path), Archive(path)
+    late = attrs.evolve(next(iter(month(1))), at=1_790_812_790.0, seconds=120.0)  # 23:59:50
+    state.add([late])
+    days = (date(2026, 9, 30), FIRST)
+    assert [0, 1] == [len(archive.figures(day_of(day), VIEW).days) for day in days]
+    state.close()
+    archive.close()
+
+
+def test_what_others_know_is_merged(tmp_path: Path) -> None:
+    """A mail to two accounts is one, and one that is known stays as it is."""
+    path = str(tmp_path / "smtp.sqlite3")
+    state, archive = State(path), Archive(path)
+    base = attrs.evolve(next(iter(month(1))), verdict="accepted", anchor="mdir:a@b/1")
+    known = [attrs.evolve(base, recipients=(one,), accounts=(one,)) for one in ACCOUNTS[:3]]
+    for _ in range(2):
+        state.merge(known)
+    (record,) = state.find("mdir:a@b/1")
+    assert ACCOUNTS[:3] == record.recipients
+    found = archive.figures(day_of(f.date_of(base.at)), VIEW)
+    assert (1, base.size, 3) == (found.mails, found.stored, len(found.received))
+    state.close()
+    archive.close()
+
+
+def test_the_time_of_a_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`-0000` is UTC, wherever the host is."""
+    header = Header(
+        [("client-address", "192.0.2.1"), ("received", "x; Fri, 27 Nov 2026 10:00:00 -0000")]
+    )
+    for zone in ("UTC", "America/Los_Angeles"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        record = record_of(header, ACCOUNTS[0])
+        assert record
+        assert datetime(2026, 11, 27, 10, tzinfo=UTC).timestamp() == record.at
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_what_is_hidden_is_sorted_after(tmp_path: Path) -> None:
+    """Names that look alike are one, the most frequent first; an address is hidden anywhere."""
+    path = str(tmp_path / "smtp.sqlite3")
+    state, archive = State(path), Archive(path)
+    base = attrs.evolve(next(iter(month(1))), verdict="refused", accounts=())
+    few = [attrs.evolve(base, client=f"10.1.{n}.1") for n in range(3) for _ in range(4)]
+    many = [attrs.evolve(base, client=f"10.2.{n}.1") for n in range(200)]
+    literal = attrs.evolve(
+        base, verdict="accepted", reverse_path="a@[203.0.113.77]", client="10.1.0.1"
+    )
+    state.add([*few, *many, literal])
+    day = day_of(f.date_of(base.at))
+    found = archive.figures(day, attrs.evolve(VIEW, privacy="truncated"))
+    assert ["10.2.0.0/16", "10.1.0.0/16"] == [one.network for one in found.sources]
+    assert [("203.0.0.0/16", 1)] == [(row.name, row.mails) for row in found.sites]
+    hidden = archive.figures(day, attrs.evolve(VIEW, privacy="hashed"))
+    assert "203.0" not in json.dumps(as_json(hidden)) + page_of(hidden)
+    state.close()
+    archive.close()
+
+
 def test_a_report_is_made_once(played: tuple[Archive, dict[int, Truth]]) -> None:
     """A message that was begun with stays the same until it is published."""
     archive, _ = played
-    assert not archive.is_published("r")
-    assert b"one" == archive.message("r", lambda: b"one", 1.0)
-    assert b"one" == archive.message("r", lambda: b"two", 2.0)
-    assert not archive.is_published("r")
+    assert not archive.is_published("r", 9.0)
+    assert b"one" == archive.message("r", lambda: b"one", 8.0)
+    assert b"one" == archive.message("r", lambda: b"two", 9.0)
+    assert not archive.is_published("r", 9.0)
     archive.publish("r")
-    assert archive.is_published("r")
+    assert archive.is_published("r", 9.0)
+    assert not archive.is_published("r", 7.0)  # the clock was wrong then, or is now
 
 
 def test_periods() -> None:
@@ -157,6 +252,9 @@ def test_an_asn_database(played: tuple[Archive, dict[int, Truth]], tmp_path: Pat
     expected = sum(networks[f"192.0.{number}.0/24", "refused"] for number in range(8))
     (row,) = [one for one in found.owners if one.network == "AS64500 Example"]
     assert expected == row.refused
+    spam = sum(networks[f"192.0.{number}.0/24", "spam"] for number in range(8))
+    total = whole(truths)
+    assert row.share == pytest.approx((expected + spam) / (total.refused + total.spam))
 
 
 def test_owners(tmp_path: Path) -> None:
@@ -245,10 +343,63 @@ def test_the_command(
     assert 0 == main(["stats", "--html", str(page), *days])
     assert page.read_text().startswith("<!doctype html>")
     assert 0 == main(["stats", "--html", "-"])
+    for words in (["--until", "9999-12-31"], ["--until", "0001-01-01"], ["--html", str(tmp_path)]):
+        assert 64 == main(["stats", *words])
     assert 64 == main(["stats", "--since", "2026-10-02", "--until", "2026-10-01"])
     assert 64 == main(["stats", "--since", "yesterday"])
     monkeypatch.setenv("MDIR_SMTP_STATISTICS_PRIVACY", "none")
     assert 78 == main(["stats"])
+
+
+def test_the_command_only_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While somebody writes; where there is no database it makes none."""
+    path = tmp_path / "smtp.sqlite3"
+    monkeypatch.setenv("MDIR_SMTP_STATE", str(path))
+    for words in (["stats"], ["spam", "--list"]):
+        assert 0 != main(words)
+        assert "there is none yet" in capsys.readouterr().err
+    assert not path.exists()
+    state = State(str(path))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for words in (["stats", "--json"], ["spam", "--list"]):
+            assert 0 == main(words)
+    state.close()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"S"),
+        lambda path: _change(path, "PRAGMA user_version = -1"),
+        lambda path: _change(path, "DROP TABLE total"),
+        lambda path: path.write_bytes(
+            path.read_bytes()[:44] + b"\xff" * 4 + path.read_bytes()[48:]
+        ),
+    ],
+    ids=["empty", "one byte", "version", "table", "format"],
+)
+def test_other_damage(tmp_path: Path, harm: Callable[[Path], object]) -> None:
+    """It is set aside, and what takes its place is to be filled until that is done."""
+    path = tmp_path / "smtp.sqlite3"
+    State(str(path)).close()
+    harm(path)
+    state, aside = open_state(str(path), 7.0)
+    assert f"{path}.damaged-7" == aside
+    state.close()
+    state, aside = open_state(str(path), 8.0)
+    assert (None, 7.0) == (aside, state.filling())
+    state.end_filling()
+    assert state.filling() is None
+    state.close()
+
+
+def _change(path: Path, query: str) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(query)
 
 
 @pytest.mark.parametrize("place", [0, 5_000, 50_000])

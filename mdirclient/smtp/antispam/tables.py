@@ -26,14 +26,23 @@ class Tables:
 
     Args:
         path: of the database; made if it is missing.
+        read_only: nothing is made, or changed: there are no transactions.
 
     Raises:
         StoreError: it cannot be opened.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
         self.path = path
         self._lock = threading.RLock()
+        if read_only:
+            if not os.path.exists(path):
+                raise StoreError(f"{path}: there is none yet; `mdir-smtp serve` makes it")
+            with telling():
+                self._reader = self._writer = _sqlite.connect_to_read(
+                    path, MIGRATIONS, timeout=_TIMEOUT
+                )
+            return
         _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
         with telling():
             self._writer = _connected(path)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from mdirclient.errors import SettingsError
+from mdirclient.errors import MdirError, SettingsError
 from mdirclient.service.listen import Place, allow_many_files, listen_at, name_of
 from mdirclient.service.log import Log, make_log
 from mdirclient.service.notify import notify, take_sockets
@@ -51,6 +51,8 @@ _PATIENCE: Final = 5.0
 _OTHER_FILES: Final = 400
 #: Seconds between two lines in the log that there are no more.
 _QUIET: Final = 10.0
+#: Seconds after which a database that could not be filled is tried again.
+_AGAIN: Final = 10.0
 _EXHAUSTED: Final = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 
 
@@ -88,10 +90,7 @@ def serve(settings: Settings, options: Options) -> None:
     try:
         directory = os.path.dirname(os.path.abspath(path))
         tls = Certificates(settings, directory, log) if options.has_tls else None
-        work = _serve(
-            settings, sockets, state, tls=tls, limits=limits, log=log, is_new=aside is not None
-        )
-        asyncio.run(work)
+        asyncio.run(_serve(settings, sockets, state, tls=tls, limits=limits, log=log))
     finally:
         state.close()
 
@@ -104,7 +103,6 @@ async def _serve(
     tls: Certificates | None,
     limits: Limits,
     log: Log,
-    is_new: bool,
 ) -> None:
     loop = asyncio.get_running_loop()
     ended = on_signal()
@@ -136,9 +134,8 @@ async def _serve(
             way, options = way_of(settings, 0.0, log), sender.Options()
             sender_work = send(settings, mdird, following, way, options, stopping=stopping, log=log)
             sending.append(loop.create_task(sender_work))
-        learning = loop.create_task(
-            _learn(settings, mdird, following, state, kept=limits.spam_kept, log=log, is_new=is_new)
-        )
+        work = _learn(settings, mdird, following, state, kept=limits.spam_kept, log=log)
+        learning = loop.create_task(_beside(work, "what learns", log))
         # Who comes a moment later need not be told to come again.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(following.made(), _PATIENCE)
@@ -202,7 +199,6 @@ async def _learn(
     *,
     kept: float,
     log: Log,
-    is_new: bool,
 ) -> None:
     """The spam box and statistics, until cancelled."""
     places = Places.from_settings(settings)
@@ -216,15 +212,21 @@ async def _learn(
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(_beside(box.run(), "the spam box", log))
+            # Nobody reports of a database that is filled with one half of what happened.
+            await _beside(_fill(mdird, places.accounts, state, log), "the new database", log)
             group.create_task(_beside(publisher.run(), "statistics", log))
-            if is_new:
-                work = _rebuild(mdird, places.accounts, state, log)
-                group.create_task(_beside(work, "the new database", log))
 
 
-async def _rebuild(mdird: AsyncMdird, accounts: str, state: State, log: Log) -> None:
+async def _fill(mdird: AsyncMdird, accounts: str, state: State, log: Log) -> None:
     """What the mdir still has goes into the database that took the place of a damaged one."""
-    log("state-rebuilt", mails=await rebuild(mdird, accounts, state))
+    while (begun := await asyncio.to_thread(state.filling)) is not None:
+        try:
+            count = await rebuild(mdird, accounts, state, begun)
+            await asyncio.to_thread(state.end_filling)
+            log("state-rebuilt", mails=count)
+        except (MdirError, OSError) as error:
+            log("state-failed", error=error)
+            await asyncio.sleep(_AGAIN)
 
 
 async def _beside(work: Coroutine[object, object, None], what: str, log: Log) -> None:

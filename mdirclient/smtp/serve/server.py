@@ -60,6 +60,8 @@ _DAY: Final = 86_400.0
 #: Seconds in which records are collected.
 _RECORDING: Final = 0.02
 _MAX_RECORDS: Final = 10_000
+#: Rows after which the oldest are forgotten at once, and not within the hour.
+_MAX_NEW: Final = 50_000
 
 
 @attrs.frozen
@@ -143,6 +145,7 @@ class Server:
         self._records: list[Record] = []
         self._events: list[Total] = []
         self._is_recording = False
+        self._kept = 0
         self._recording: asyncio.Task[None] | None = None
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -342,6 +345,10 @@ class Server:
                 records, self._records = self._records, []
                 events, self._events = self._events, []
                 await asyncio.to_thread(self._state.add, records, events)
+                self._kept += len(records)
+                if self._kept > _MAX_NEW:  # strangers make a row for each MAIL
+                    self._kept = 0
+                    await asyncio.to_thread(self._state.forget, 0.0)
         except MdirError as error:
             # They are tried again with the next; without end it would be a leak.
             self._records = [*records, *self._records][-_MAX_RECORDS:]

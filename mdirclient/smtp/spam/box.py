@@ -15,7 +15,7 @@ import attrs
 
 from mdirclient.errors import MdirError
 from mdirclient.header import Header
-from mdirclient.smtp.followed import Followed
+from mdirclient.smtp.followed import ANY, Followed
 from mdirclient.smtp.outbox.item import anchor_of
 from mdirclient.smtp.spam.votes import Vote
 
@@ -112,7 +112,7 @@ class SpamBox:
         names = {live.header.get("name") or "" for live in self._root.entries.values()}
         for account in {name for name in names if "@" in name} - self._boxes.keys():
             followed = Followed(
-                self._mdird, f"{self._folder}/{account}", None, self._toucher(account),
+                self._mdird, f"{self._folder}/{account}", ANY, self._toucher(account),
                 self._log, event="spam-stale", beat=_BEAT,
             )  # fmt: skip
             self._boxes[account] = _Box(followed, self._group.create_task(followed.run()))
@@ -184,7 +184,12 @@ class SpamBox:
                 urls = entries[anchor]
                 lives = [box.followed.entries.get(url) for url in urls]
                 box.leaving[anchor] = max((live.version for live in lives if live), default=0)
-                await self._remove(account, urls)
+                try:
+                    await self._remove(account, urls)
+                except BaseException:  # it is still there, and still due
+                    del box.leaving[anchor]
+                    box.votes[anchor] = vote
+                    raise
 
     async def _remove(self, account: str, urls: list[str]) -> None:
         async with self._mdird.batch() as batch:

@@ -106,18 +106,26 @@ class Votes(Tables):
                 attrs.astuple(vote),
             )
             if vote.client:
-                _distrust(connection, vote)
+                struck = json.dumps(_distrust(connection, vote))
+                connection.execute(
+                    f"UPDATE vote SET struck = ? WHERE {_KEY}",  # noqa: S608 - of constants
+                    (struck, account, anchor),
+                )
             return vote
 
     def undo(self, account: str, anchor: str) -> None:
-        """A mail is none after all: the vote is gone.
+        """A mail is none after all: the vote is gone, and what was known before is known again.
 
         Raises:
             StoreError: it cannot be written now.
         """
         with self.transaction() as connection:
-            query = f"DELETE FROM vote WHERE {_KEY} AND NOT is_emptied"  # noqa: S608
-            connection.execute(query, (account, anchor))
+            where = f"WHERE {_KEY} AND NOT is_emptied"
+            query = f"SELECT struck FROM vote {where}"  # noqa: S608 - of constants
+            row = connection.execute(query, (account, anchor)).fetchone()
+            connection.execute(f"DELETE FROM vote {where}", (account, anchor))  # noqa: S608
+            if row and row[0]:
+                _trust(connection, json.loads(row[0]))
 
     def empty(self, account: str, anchor: str) -> None:
         """A mail leaves the box by us from now on.
@@ -145,7 +153,7 @@ def _vote(row: tuple[str, str, float, str, str, int, int]) -> Vote:
 def _found(connection: sqlite3.Connection, vote: Vote, is_own: Callable[[str], bool]) -> Vote:
     """The vote, with the facts of the mail as it came to this account."""
     query = (
-        "SELECT client, reverse_path, recipients FROM mail"
+        "SELECT iif(user = '', client, ''), reverse_path, recipients FROM mail"
         " WHERE anchor = ? AND verdict = ? AND anchor <> '' ORDER BY id DESC"
     )
     for client, sender, recipients in connection.execute(query, (vote.anchor, ACCEPTED)):
@@ -154,12 +162,32 @@ def _found(connection: sqlite3.Connection, vote: Vote, is_own: Callable[[str], b
     return vote
 
 
-def _distrust(connection: sqlite3.Connection, vote: Vote) -> None:
-    """What was known to be good of a client, and of the sender, is not any more."""
+def _distrust(connection: sqlite3.Connection, vote: Vote) -> dict[str, list[list[object]]]:
+    """What was known to be good of a client, and of the sender, is not any more.
+
+    Returns:
+        Table → the rows that were taken from it.
+    """
     source = subnet(vote.client)
-    connection.execute("DELETE FROM good WHERE network = ?", (network_of(vote.client),))
-    connection.execute("DELETE FROM known WHERE network = ?", (source,))
-    connection.execute(
-        "DELETE FROM grey WHERE source = ? AND sender = ? AND recipient = ?",
-        (source, vote.sender.lower(), vote.account),
-    )
+    known = {
+        "good": ("network = ?", (network_of(vote.client),)),
+        "known": ("network = ?", (source,)),
+        "grey": (
+            "source = ? AND sender = ? AND recipient = ?",
+            (source, vote.sender.lower(), vote.account),
+        ),
+    }
+    struck = {}
+    for table, (where, values) in known.items():
+        query = f"SELECT * FROM {table} WHERE {where}"  # noqa: S608 - of constants
+        struck[table] = [list(row) for row in connection.execute(query, values)]
+        connection.execute(f"DELETE FROM {table} WHERE {where}", values)  # noqa: S608
+    return struck
+
+
+def _trust(connection: sqlite3.Connection, struck: dict[str, list[list[object]]]) -> None:
+    """The same backwards; what was learned meanwhile stays."""
+    for table, rows in struck.items():
+        for row in rows:
+            marks = ", ".join("?" * len(row))
+            connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import attrs
@@ -66,26 +65,33 @@ class Archive(Votes):
         """Random bytes of this server, the same each time.
 
         Raises:
-            StoreError: they cannot be made now.
+            StoreError: they cannot be read now.
         """
-        with self.transaction() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO secret (id, value) VALUES (1, ?)", (os.urandom(32),)
-            )
+        with self.reading() as connection:
             (value,) = connection.execute("SELECT value FROM secret").fetchone()
         return bytes(value)
 
-    # -- what was published
-
-    def is_published(self, report: str) -> bool:
-        """Whether a report is where it belongs.
+    def begun(self) -> float | None:
+        """When the database took the place of a damaged one; None: it did not.
 
         Raises:
             StoreError: it cannot be read now.
         """
-        query = "SELECT message IS NULL FROM published WHERE report = ?"
         with self.reading() as connection:
-            row = connection.execute(query, (report,)).fetchone()
+            (at,) = connection.execute("SELECT max(at) FROM begun").fetchone()
+        return float(at) if at is not None else None
+
+    # -- what was published
+
+    def is_published(self, report: str, now: float) -> bool:
+        """Whether a report is where it belongs; not if that was in the future: the clock was wrong.
+
+        Raises:
+            StoreError: it cannot be read now.
+        """
+        query = "SELECT message IS NULL AND at <= ? FROM published WHERE report = ?"
+        with self.reading() as connection:
+            row = connection.execute(query, (now, report)).fetchone()
         return bool(row and row[0])
 
     def message(self, report: str, make: Callable[[], bytes], now: float) -> bytes:
@@ -120,5 +126,10 @@ class Archive(Votes):
         Raises:
             StoreError: it cannot be written now.
         """
-        with self.transaction() as connection:
-            return totals.fold(connection, before)
+        with self.reading() as connection:
+            found = totals.crowded(connection, before)
+        count = 0
+        for day, kind in found:  # each for itself: mails are recorded meanwhile
+            with self.transaction() as connection:
+                count += totals.fold(connection, day, kind)
+        return count

@@ -17,6 +17,9 @@ from mdirclient.smtp.statistics.totals import DAY, Total, source
 #: Rows of each list; what is beyond is one row `others`.
 MAX_ROWS: Final = 50
 OTHERS: Final = "others"
+_FIELDS: Final = (
+    "server", "period", "from", "until", "mails", "bytes", "sent", "refused", "stored", "spam",
+)  # fmt: skip
 
 
 @attrs.frozen
@@ -214,6 +217,11 @@ def figures_of(
     by_kind: dict[str, list[Total]] = {}
     for total in found:
         by_kind.setdefault(total.kind, []).append(total)
+
+    def hide_site(domain: str) -> str:
+        """Domains are shown; an address in place of one (RFC 5321 §4.1.3) is hidden."""
+        return hide(domain.strip("[]").removeprefix("ipv6:")) if domain[:1] == "[" else domain
+
     all_mails = by_kind.get(kinds.HOUR, [])
     sent = [one for one in by_kind.get(kinds.SENT, []) if one.verdict == ACCEPTED]
     accepted = [one for one in all_mails if one.verdict == ACCEPTED]
@@ -238,13 +246,13 @@ def figures_of(
         verdicts=_rows(all_mails, key=lambda one: one.verdict),
         hours=_hours(all_mails),
         days=_days(all_mails, by_kind.get(kinds.STORED, [])),
-        received=_hidden(_rows(_accepted(by_kind, kinds.RECEIVED)), hide),
-        senders=_hidden(_rows(sent), hide),
-        reporters=_hidden(_counted(vote.account for vote in votes), hide),
+        received=_rows(_accepted(by_kind, kinds.RECEIVED), hide),
+        senders=_rows(sent, hide),
+        reporters=_counted(hide(vote.account) for vote in votes),
         sources=_shortened(_hidden_sources(sources, hide)),
         owners=_shortened(_by_owner(sources)),
-        sites=_rows(_accepted(by_kind, kinds.SITE)),
-        destinations=_rows(_accepted(by_kind, kinds.DESTINATION)),
+        sites=_rows(_accepted(by_kind, kinds.SITE), hide_site),
+        destinations=_rows(_accepted(by_kind, kinds.DESTINATION), hide_site),
         reasons=_rows(by_kind.get(kinds.REASON, [])),
         delayed=delayed,
         returned=returned,
@@ -276,14 +284,17 @@ def _sum(totals: Iterable[Total]) -> tuple[int, int]:
 
 
 def _rows(
-    totals: Iterable[Total], key: Callable[[Total], str] = lambda one: one.name
+    totals: Iterable[Total],
+    hide: Callable[[str], str] = lambda name: name,
+    key: Callable[[Total], str] = lambda one: one.name,
 ) -> tuple[Row, ...]:
+    """By name, as it is shown: those that look alike are one."""
     mails, sizes = Counter[str](), Counter[str]()
     for total in totals:
-        mails[key(total)] += total.mails
-        sizes[key(total)] += total.bytes
-    rows = [Row(name, count, sizes[name]) for name, count in mails.items()]
-    return _limited(rows)
+        name = hide(key(total)) if key(total) else ""
+        mails[name] += total.mails
+        sizes[name] += total.bytes
+    return _limited([Row(name, count, sizes[name]) for name, count in mails.items()])
 
 
 def _counted(names: Iterable[str]) -> tuple[Row, ...]:
@@ -296,16 +307,6 @@ def _limited(rows: list[Row]) -> tuple[Row, ...]:
     rest = [*(row for row in rows if not row.name), *named[MAX_ROWS:]]
     others = Row(OTHERS, sum(row.mails for row in rest), sum(row.bytes for row in rest))
     return (*named[:MAX_ROWS], *([others] if rest else []))
-
-
-def _hidden(rows: tuple[Row, ...], hide: Callable[[str], str]) -> tuple[Row, ...]:
-    """Rows with what is shown of their names; those that look alike then are one."""
-    found: dict[str, Row] = {}
-    for row in rows:
-        name = row.name if row.name == OTHERS else hide(row.name)
-        before = found.get(name, Row(name, 0))
-        found[name] = Row(name, before.mails + row.mails, before.bytes + row.bytes)
-    return tuple(found.values())
 
 
 def _hours(totals: Iterable[Total]) -> tuple[Hour, ...]:
@@ -381,7 +382,7 @@ def _hidden_sources(sources: Iterable[Source], hide: Callable[[str], str]) -> li
     for one in sources:
         name = one.network if one.network == OTHERS else hide(one.network)
         found[name] = _joined(name, found.get(name), one)
-    return list(found.values())
+    return sorted(found.values(), key=_worst)
 
 
 def _shortened(sources: list[Source]) -> tuple[Source, ...]:
@@ -408,19 +409,7 @@ def _answered(totals: Iterable[Total]) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def fields_of(figures: Figures) -> dict[str, str]:
-    """The figures on which rules can file a report."""
-    greylisted = sum(row.mails for row in figures.verdicts if row.name == GREYLISTED)
-    return {
-        "server": figures.server,
-        "period": figures.period.kind,
-        "from": figures.period.since.isoformat(),
-        "until": figures.period.until.isoformat(),
-        "mails": str(figures.mails),
-        "bytes": str(figures.bytes),
-        "sent": str(figures.sent),
-        "refused": str(figures.refused),
-        "stored": str(figures.stored),
-        "spam": str(figures.spam),
-        "greylisted": str(greylisted),
-    }
+def fields_of(found: dict[str, Any]) -> dict[str, str]:
+    """The figures on which rules can file a report, of its JSON."""
+    greylisted = sum(row["mails"] for row in found["verdicts"] if row["name"] == GREYLISTED)
+    return {**{name: str(found[name]) for name in _FIELDS}, "greylisted": str(greylisted)}

@@ -7,10 +7,11 @@ their fields. Reads and writes the mdir, and the SMTP server's own database.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from email import policy
+from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -70,40 +71,47 @@ class Publisher:
         self._folder = folder
         self._log = log
         self._now = now
+        self._kept_on: date | None = None  # the day of the last upkeep
 
     async def run(self) -> None:
         """Publish what is due, until cancelled."""
         while True:
-            try:
-                await self.publish_due()
-            except (MdirError, OSError) as error:
-                self._log("statistics-failed", reason=error)
+            await self.publish_due()
             await asyncio.sleep(_LOOK)
 
     async def publish_due(self) -> None:
         """Publish the reports of days and months that are over and have none.
 
-        Raises:
-            MdirError, OSError: not all can be published now.
+        One that cannot be published now is tried again; the others do not wait for it.
         """
-        today = date_of(self._now() - _LATE)
-        due = await asyncio.to_thread(self._due, today)
+        now = self._now()
+        today = date_of(now - _LATE)
+        try:
+            if today != self._kept_on:  # once a day: all that is over is looked through
+                await asyncio.to_thread(self._archive.fold, day_of(today).days[0] - 1)
+                await asyncio.to_thread(self._archive.forget, now - _KEPT)
+                self._kept_on = today
+            due = await asyncio.to_thread(self._due, today)
+        except MdirError as error:
+            self._log("statistics-failed", reason=error)
+            return
         for period in due:
-            await self._publish(period)
-        if due:  # once a day: all that is over is looked through
-            await asyncio.to_thread(self._archive.fold, day_of(today).days[0] - 1)
-            await asyncio.to_thread(self._archive.forget, self._now() - _KEPT)
+            try:
+                await self._publish(period)
+            except (MdirError, OSError) as error:
+                self._log("statistics-failed", period=period.name, reason=error)
 
     def _due(self, today: date) -> list[Period]:
+        """What is over; what was before a new database was published from the old one."""
         found = self._archive.days()
         if found is None:
             return []
         first = date(1970, 1, 1) + timedelta(days=found[0])
+        if begun := self._archive.begun():
+            first = max(first, date_of(begun))
+        now = self._now()
         periods = periods_due(first, today)
-        return [one for one in periods if not self._archive.is_published(self._name(one))]
-
-    def _name(self, period: Period) -> str:
-        return f"{self._view.server} {period.kind} {period.name}"
+        return [one for one in periods if not self._archive.is_published(_name(one), now)]
 
     async def _publish(self, period: Period) -> None:
         headers = await asyncio.to_thread(self._made, period)
@@ -111,20 +119,25 @@ class Publisher:
         async with self._mdird.batch() as batch:
             for header in headers:
                 await batch.classify(self._folder, header)
-        await asyncio.to_thread(self._archive.publish, self._name(period))
+        await asyncio.to_thread(self._archive.publish, _name(period))
         self._log("statistics", period=period.kind, name=period.name, folder=self._folder)
 
     def _made(self, period: Period) -> tuple[Header, ...]:
-        figures = self._archive.figures(period, self._view)
-        name = self._name(period)
-        message = self._archive.message(name, lambda: message_of(figures), self._now())
-        return headers_of(self._mdird.store, message, figures)
+        def make() -> bytes:
+            return message_of(self._archive.figures(period, self._view))
+
+        message = self._archive.message(_name(period), make, self._now())
+        return headers_of(self._mdird.store, message)
 
     async def _make_folder(self) -> None:
         names = self._folder.split("/")
         for place in range(len(names)):
             fields = [("type", "dir"), ("name", names[place])]
             await self._mdird.put("/".join(names[:place]), Header(fields))
+
+
+def _name(period: Period) -> str:
+    return f"{period.kind} {period.name}"
 
 
 def periods_due(first: date, today: date) -> Iterator[Period]:
@@ -157,10 +170,13 @@ def message_of(figures: Figures) -> bytes:
     message.add_attachment(
         data, maintype="application", subtype="json", filename=f"statistics-{period.name}.json"
     )
+    # The same figures are the same bytes, and so one message.
+    message.set_boundary(hashlib.sha256(data).hexdigest())
     return message.as_bytes()
 
 
-def headers_of(store: Mstore, message: bytes, figures: Figures) -> tuple[Header, ...]:
-    """Store a report; its headers, with figures on which rules can file it."""
-    fields: dict[str, Any] = fields_of(figures)
+def headers_of(store: Mstore, message: bytes) -> tuple[Header, ...]:
+    """Store a report; its headers, with the figures in it on which rules can file it."""
+    _page, figures = message_from_bytes(message, policy=policy.default).iter_parts()
+    fields: dict[str, Any] = fields_of(json.loads(figures.get_content()))
     return store.add(message).headers(type="statistics", **fields)

@@ -7,6 +7,7 @@ blocked is not known any more.
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
 _TOGETHER: Final = 1_000
 
 
-async def rebuild(mdird: AsyncMdird, accounts: str, state: State) -> int:
-    """Record the mails that are in the accounts; how many.
+async def rebuild(mdird: AsyncMdird, accounts: str, state: State, before: float) -> int:
+    """Record the mails that are in the accounts; how many entries.
+
+    It can be begun again: what is known is not recorded twice.
 
     Args:
         mdird: where they are.
         accounts: the folder with a folder for each account.
-        state: without any of them.
+        state: where they are recorded.
+        before: seconds since 1970; who records it has what came later.
 
     Raises:
         MdirError, OSError: it cannot be read, or written, now.
@@ -40,13 +44,14 @@ async def rebuild(mdird: AsyncMdird, accounts: str, state: State) -> int:
     ]
     for name in names:
         async for header in mdird.lookup(f"{accounts}/{name}", Header([("part", "1")])):
-            if record := record_of(header, name):
+            record = record_of(header, name)
+            if record and record.at < before:
                 records.append(record)
                 count += 1
             if len(records) >= _TOGETHER:
-                await asyncio.to_thread(state.add, records)
+                await asyncio.to_thread(state.merge, records)
                 records = []
-    await asyncio.to_thread(state.add, records)
+    await asyncio.to_thread(state.merge, records)
     return count
 
 
@@ -54,7 +59,9 @@ def record_of(header: Header, account: str) -> Record | None:
     """The record of a mail in an account; None: it did not come by SMTP, or nobody knows when."""
     client, received = header.get("client-address"), header.get("received") or ""
     try:
-        at = parsedate_to_datetime(received.rpartition(";")[2].strip()).timestamp()
+        found = parsedate_to_datetime(received.rpartition(";")[2].strip())
+        # `-0000` is UTC, of a host that does not say where it is (RFC 5322 §3.3).
+        at = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
     size = header.get("message-size") or "0"

@@ -1,8 +1,9 @@
 """Daily totals of what happened at SMTP time: counted with each record, in its transaction.
 
-A row is a number of mails and bytes of one day (UTC), one kind, one name and one verdict. Of each
-mail each kind counts as its names say; `hour` counts each mail once, `stored` each content. The
-counting is pure; the table is in the SMTP server's own database.
+A row is a number of mails and bytes of one day (UTC), one kind, one name and one verdict. A mail
+belongs to the day on which it was answered. Of each mail each kind counts as its names say; `hour`
+counts each mail once, `stored` each content. The counting is pure; the table is in the SMTP
+server's own database.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ HOUR, RECEIVED, SENT, SOURCE, SITE = "hour", "received", "sent", "source", "site
 DESTINATION, REASON, GREYLISTING, LATENCY = "destination", "reason", "greylisting", "latency"
 STORED: Final = "stored"
 DELAYED, RETURNED = "delayed", "returned"
-#: Names of one kind and day that are kept; the rest is `OTHERS`.
+#: Names of one kind and day that are kept: when the day is over, and until then. The rest is
+#: `OTHERS`.
 MAX_NAMES: Final = 1_000
+MAX_NEW_NAMES: Final = 10_000
+_MAX_COUNTS: Final = 100
 OTHERS: Final = ""
 _PREFIXES: Final = {4: 24, 6: 48}
 _MAX_NAME: Final = 300
@@ -69,7 +73,7 @@ def counted(records: Iterable[Record]) -> Iterator[Total]:
     """What records add to the totals."""
     mails, sizes = Counter[Key](), Counter[Key]()
     for record in records:
-        day, seconds = divmod(int(record.at), DAY)
+        day, seconds = divmod(int(record.at + record.seconds), DAY)
         for kind, name in _names(record, seconds // 3600):
             key = day, kind, name[:_MAX_NAME], record.verdict
             mails[key] += 1
@@ -80,7 +84,14 @@ def counted(records: Iterable[Record]) -> Iterator[Total]:
 def stored(records: Iterable[Record]) -> Iterator[Total]:
     """What contents add that the store did not have before."""
     for record in records:
-        yield Total(int(record.at) // DAY, STORED, "new", "", 1, record.size)
+        yield Total(int(record.at + record.seconds) // DAY, STORED, "new", "", 1, record.size)
+
+
+def received(record: Record) -> Iterator[Total]:
+    """What a mail adds that is known already, when it came to more accounts."""
+    day = int(record.at + record.seconds) // DAY
+    for account in record.accounts:
+        yield Total(day, RECEIVED, account[:_MAX_NAME], record.verdict, 1, record.size)
 
 
 def event(at: float, kind: str, name: str) -> Total:
@@ -126,9 +137,46 @@ def source(client: str) -> str:
 # -- the table
 
 
-def add(connection: sqlite3.Connection, totals: Iterable[Total]) -> None:
-    """Add to the table, in a transaction of the caller."""
-    connection.executemany(_ADD, map(attrs.astuple, totals))
+class Adding:
+    """Adds to the table, and lets no day have too many names: strangers choose some of them."""
+
+    def __init__(self) -> None:
+        #: Day and kind → how many names there are at most, the last days only.
+        self._counts: dict[tuple[int, str], int] = {}
+
+    def add(self, connection: sqlite3.Connection, totals: Iterable[Total]) -> None:
+        """Add, in a transaction of the caller."""
+        groups: dict[tuple[int, str], list[Total]] = {}
+        for total in totals:
+            groups.setdefault((total.day, total.kind), []).append(total)
+        for key, group in groups.items():
+            kept = self._kept(connection, key, {one.name for one in group})
+            bounded = (one if one.name in kept else attrs.evolve(one, name=OTHERS) for one in group)
+            connection.executemany(_ADD, map(attrs.astuple, bounded))
+        while len(self._counts) > _MAX_COUNTS:
+            del self._counts[min(self._counts)]
+
+    def _kept(
+        self, connection: sqlite3.Connection, key: tuple[int, str], names: set[str]
+    ) -> set[str]:
+        """Those of some names that have a row, or get one."""
+        count = self._counts.get(key)
+        if count is None or MAX_NEW_NAMES - len(names) < count < MAX_NEW_NAMES:
+            query = "SELECT count(DISTINCT name) FROM total WHERE day = ? AND kind = ?"
+            (count,) = connection.execute(query, key).fetchone()
+        room = MAX_NEW_NAMES - count
+        if len(names) <= room:
+            self._counts[key] = count + len(names)
+            return names
+        query = "SELECT DISTINCT name FROM total WHERE day = ? AND kind = ? AND name IN"
+        rows = connection.execute(
+            f"{query} (SELECT value FROM json_each(?))",  # noqa: S608 - of constants
+            (*key, json.dumps(sorted(names))),
+        )
+        known = {name for (name,) in rows}
+        new = sorted(names - known)[: max(0, room)]
+        self._counts[key] = count + len(new)
+        return known.union(new)
 
 
 def read(connection: sqlite3.Connection, since: int, until: int) -> Iterator[Total]:
@@ -154,27 +202,29 @@ def days(connection: sqlite3.Connection) -> tuple[int, int] | None:
     return None if first is None else (first, last)
 
 
-def fold(connection: sqlite3.Connection, before: int) -> int:
-    """Of days before this one keep the most frequent names of each kind; the rest are others."""
+def crowded(connection: sqlite3.Connection, before: int) -> list[tuple[int, str]]:
+    """Days before this one, and kinds, that have more names than are kept."""
     query = (
         "SELECT day, kind FROM total WHERE day < ? GROUP BY day, kind"
         " HAVING count(DISTINCT name) > ?"
     )
-    count = 0
-    for day, kind in connection.execute(query, (before, MAX_NAMES)).fetchall():
-        names = connection.execute(
-            "SELECT name FROM total WHERE day = ? AND kind = ? AND name <> ? GROUP BY name"
-            " ORDER BY sum(mails) DESC, name LIMIT -1 OFFSET ?",
-            (day, kind, OTHERS, MAX_NAMES - 1),
-        ).fetchall()
-        rest = json.dumps([name for (name,) in names])
-        where = "day = ? AND kind = ? AND name IN (SELECT value FROM json_each(?))"
-        connection.execute(
-            "INSERT INTO total SELECT day, kind, ?, verdict, sum(mails), sum(bytes) FROM total"  # noqa: S608
-            f" WHERE {where} GROUP BY verdict ON CONFLICT DO UPDATE SET"
-            " mails = mails + excluded.mails, bytes = bytes + excluded.bytes",
-            (OTHERS, day, kind, rest),
-        )
-        connection.execute(f"DELETE FROM total WHERE {where}", (day, kind, rest))  # noqa: S608
-        count += len(names)
-    return count
+    return list(connection.execute(query, (before, MAX_NAMES)))
+
+
+def fold(connection: sqlite3.Connection, day: int, kind: str) -> int:
+    """Keep the most frequent names; the rest are others. In a transaction; returns how many."""
+    names = connection.execute(
+        "SELECT name FROM total WHERE day = ? AND kind = ? AND name <> ? GROUP BY name"
+        " ORDER BY sum(mails) DESC, name LIMIT -1 OFFSET ?",
+        (day, kind, OTHERS, MAX_NAMES - 1),
+    ).fetchall()
+    rest = json.dumps([name for (name,) in names])
+    where = "day = ? AND kind = ? AND name IN (SELECT value FROM json_each(?))"
+    connection.execute(
+        "INSERT INTO total SELECT day, kind, ?, verdict, sum(mails), sum(bytes) FROM total"  # noqa: S608
+        f" WHERE {where} GROUP BY verdict ON CONFLICT DO UPDATE SET"
+        " mails = mails + excluded.mails, bytes = bytes + excluded.bytes",
+        (OTHERS, day, kind, rest),
+    )
+    connection.execute(f"DELETE FROM total WHERE {where}", (day, kind, rest))  # noqa: S608
+    return len(names)
