@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -365,6 +367,10 @@ def test_lmtp_has_an_outcome_for_each(tmp_path: Path) -> None:
         answers = spoken(world, crlf(small(1)), JO, LI, JO, kind="lmtp")
         assert ["250", "451", "250"] == answers
         assert 1 == len(world.mails(JO))
+        query = "SELECT kind, name, mails FROM total WHERE kind IN ('received', 'reason')"
+        with contextlib.closing(sqlite3.connect(world.state.path)) as connection:
+            expected = [("reason", "451 4.3.0", 1), ("received", JO, 1)]
+            eventually(lambda: connection.execute(query).fetchall() == expected)
 
 
 def test_the_store_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def test_the_page(tmp_path: Path, page: str, width: int, scheme: str) -> None:
     assert title
     found = json.loads(title[1].replace("&quot;", '"'))
     assert "CONSOLE" not in said
-    assert 12 == found["sections"]
+    assert 13 == found["sections"]
     assert found["charts"] > 50
     assert found["bars"] >= 48 + 50
     assert found["wide"] <= width

@@ -311,14 +311,23 @@ class Server:
         return answers.RefusedError(reply) if reply else None
 
     def _describe(self, mail: Mail) -> Record:
-        replies = answers.of_outcomes(mail.outcomes)
+        replies = answers.of_outcomes(mail.all_outcomes())
         worst = max(replies, key=lambda reply: reply.code)
         best = min(replies, key=lambda reply: reply.code)
         anchor = "" if isinstance(mail.stored, Exception) or not mail.stored else mail.stored.anchor
         if mail.note.is_overdue:  # the client was told to try again
             return mail.note.record(answers.TRY_AGAIN, anchor=str(anchor))
         verdict = ACCEPTED if best.is_positive else ""
-        return mail.note.record(best if verdict else worst, anchor=str(anchor), verdict=verdict)
+        record = mail.note.record(best if verdict else worst, anchor=str(anchor), verdict=verdict)
+        if not (verdict and mail.each_alone):
+            return record
+        got = zip(mail.note.recipients, replies, strict=True)
+        refused = [f"{reply.code} {reply.enhanced}" for reply in replies if not reply.is_positive]
+        return attrs.evolve(
+            record,
+            accounts=tuple(account.name for (_, account), reply in got if reply.is_positive),
+            reasons=(*record.reasons, *refused),
+        )
 
     def _tell(self, record: Record) -> None:
         """One line for each mail."""

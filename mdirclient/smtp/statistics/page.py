@@ -12,6 +12,7 @@ from typing import Final
 
 import attrs
 
+from mdirclient.smtp.state import ACCEPTED
 from mdirclient.smtp.statistics.figures import Day, Figures, Hour, Row, Source
 
 _STYLE: Final = """
@@ -44,9 +45,9 @@ td svg { margin-top: .25rem; max-width: 22rem; }
 .n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 svg { display: block; width: 100%; height: auto; }
 .good { fill: var(--good); } .bad { fill: var(--bad); }
-.axis { fill: var(--soft); font-size: 13px; }
+.axis { fill: var(--soft); font-size: 22px; } .wide .axis { font-size: 13px; }
 @media (max-width: 40rem) { main { padding: 1rem .6rem 2rem; } section, .tile { padding: .8rem; }
-  h1 { font-size: 1.4rem; } th, td { padding-right: .3rem; } .axis { font-size: 26px; }
+  h1 { font-size: 1.4rem; } th, td { padding-right: .3rem; } .axis, .wide .axis { font-size: 26px; }
   .small { display: none; } }
 .key { font-size: .9rem; color: var(--soft); margin: .6rem 0 0; }
 .key i { display: inline-block; width: .7rem; height: .7rem; border-radius: .15rem;
@@ -76,10 +77,8 @@ def page_of(figures: Figures) -> str:
         '<div class="grid">',
         *_by_day(figures),
         _section("By hour", _hours(figures.hours), wide=True),
-        _section("Who brought what nobody wanted", _sources(figures.owners, "Owner"),
-                 note=f"By {figures.owner_source}. Share of all that was not taken, or spam."),
-        _section("Their networks", _sources(figures.sources, "Network")),
-        _section("What became of it", _rows(figures.verdicts, "Verdict", "good")),
+        *_spammers(figures),
+        _section("What became of it", _rows(figures.verdicts, "Verdict", "good", worse=ACCEPTED)),
         _section("Why it was not taken", _rows(figures.reasons, "Reply", "bad", has_bytes=False)),
         _section("Greylisting", _greylisting(figures)),
         _section("Time to the answer", _answers(figures)),
@@ -201,7 +200,9 @@ def _chart(columns: Sequence[_Column], title: str, top: str = "") -> str:
         )
         if one.label:
             kind = "axis small" if one.is_small else "axis"
-            bars.append(_label(kind, left, _HEIGHT - 4, one.label))
+            is_last = left > 0.9 * _WIDTH  # it ends where its column does
+            place = left + width if is_last else left
+            bars.append(_label(kind, place, _HEIGHT - 4, one.label, is_end=is_last))
     bars.append(_label("axis", 3, 22, top or f"{most:,}"))
     label = f'role="img" aria-label="{title}"'
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" {label}>{"".join(bars)}</svg>'
@@ -217,21 +218,45 @@ def _block(color: str, left: float, top: float, width: float, height: float) -> 
     return f'<rect class="{color}" {place}/>'
 
 
-def _label(kind: str, left: float, top: float, text: str) -> str:
-    return f'<text class="{kind}" x="{left:.1f}" y="{top:.1f}">{text}</text>'
+def _label(kind: str, left: float, top: float, text: str, *, is_end: bool = False) -> str:
+    anchor = ' text-anchor="end"' if is_end else ""
+    return f'<text class="{kind}" x="{left:.1f}" y="{top:.1f}"{anchor}>{text}</text>'
 
 
-def _rows(rows: Sequence[Row], head: str, color: str, *, has_bytes: bool = True) -> str:
+def _rows(
+    rows: Sequence[Row],
+    head: str,
+    color: str,
+    *,
+    has_bytes: bool = True,
+    worse: str = "",
+    count: str = "Mails",
+) -> str:
+    """A table; with `worse` all rows but the one of that name have the color of what is bad."""
     if not rows:
         return '<p class="note">None.</p>'
     most = max(row.mails for row in rows) or 1
-    heads = [head, "Mails", *(["Size"] if has_bytes else [])]
+    heads = [head, count, *(["Size"] if has_bytes else [])]
     lines = (
-        [escape(row.name) + _bar(row.mails / most, color), f"{row.mails:,}",
+        [escape(row.name) + _bar(row.mails / most, color if worse in ("", row.name) else "bad"),
+         f"{row.mails:,}",
          *([size_of(row.bytes)] if has_bytes else [])]
         for row in rows[:_ROWS]
     )  # fmt: skip
     return _table(heads, lines) + _more(len(rows))
+
+
+def _spammers(figures: Figures) -> list[str]:
+    """By network; and by owner, where a database of them is."""
+    title, owners = "Who brought what nobody wanted", _sources(figures.owners, "Owner")
+    note = "Share of all that was not taken, or spam."
+    networks = _sources(figures.sources, "Network")
+    if figures.owner_source == "network":
+        return [_section(title, networks, note=f"By network. {note}", wide=True)]
+    return [
+        _section(title, owners, note=f"Owners by {figures.owner_source}. {note}"),
+        _section("Their networks", networks),
+    ]
 
 
 def _sources(sources: Sequence[Source], head: str) -> str:
@@ -258,7 +283,7 @@ def _greylisting(figures: Figures) -> str:
         Row("came again", figures.returned),
         Row("did not", figures.never_returned),
     ]
-    return _rows(rows, "Senders", "good", has_bytes=False)
+    return _rows(rows, "What they did", "good", has_bytes=False, count="Senders")
 
 
 def _answers(figures: Figures) -> str:
