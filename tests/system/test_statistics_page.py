@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -113,8 +114,9 @@ def test_the_page(tmp_path: Path, page: str, width: int, scheme: str) -> None:
 
 @pytest.mark.parametrize("width", [400, 1400])
 def test_a_screenshot(tmp_path: Path, page: str, width: int) -> None:
-    """It is drawn; the picture stays in the temporary folder for who wants to look."""
-    file, picture = tmp_path / "page.html", tmp_path / f"page-{width}.png"
+    """It is drawn; the picture stays in `$MDIR_TEST_ARTEFACTS` for who wants to look."""
+    kept = Path(os.environ.get("MDIR_TEST_ARTEFACTS") or tmp_path)
+    file, picture = tmp_path / "page.html", kept / f"statistics-{width}.png"
     file.write_text(page)
     browse(file, f"--screenshot={picture}", f"--window-size={width},1500")
     assert picture.read_bytes().startswith(b"\x89PNG")
