@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,16 @@ def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
+
+
+@pytest.fixture(autouse=True)
+def _untraced(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests of time and memory run the same lines many times: coverage counts them elsewhere."""
+    tracing = sys.gettrace()
+    if request.node.get_closest_marker("untraced"):
+        sys.settrace(None)
+    yield
+    sys.settrace(tracing)
 
 
 @pytest.fixture(scope="session")

@@ -25,10 +25,11 @@ if [ $# -gt 0 ]; then
 fi
 # What runs the same lines thousands of times does it in half the time when they are not traced.
 many="tests/crash tests/interop tests/property"
-pytest -q -n auto --cov --cov-report= $(printf -- '--ignore=%s ' $many)
+pytest -q -n auto --dist worksteal --cov --cov-report= $(printf -- '--ignore=%s ' $many)
 covered=$(coverage report --skip-covered --skip-empty --fail-under 82) || {
     echo "$covered"
     exit 1
 }
 echo "$covered" | tail -n 30
-pytest -q -n auto $many
+# These wait more than they compute.
+pytest -q -n $(($(nproc) + 1)) --dist worksteal $many

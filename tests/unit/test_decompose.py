@@ -59,6 +59,7 @@ class Counting(Nothing):
         return io.BytesIO(bytes(self.size))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("head", "unit", "mebibytes"),
     [

@@ -445,6 +445,7 @@ def test_any_bytes_are_events_or_an_error(data: bytes) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     "unit",
     [b"x", b"PUT Notes\n", b"x: y\n", b"BATCH 90000\n" + b"PUT N\nx: " + b"y" * 9000 + b"\n\n"],

@@ -202,6 +202,7 @@ def test_whatever_is_escaped_needs_no_copy(unit: bytes) -> None:
     assert len(mail.records) < 0.03 * 500 * len(line)
 
 
+@pytest.mark.untraced
 def test_large_bodies_are_decoded_in_pieces() -> None:
     """The same content as at once, where a piece would split an escape."""
     line = b"=C3=A9" * 12 + b"=\n"
@@ -288,6 +289,7 @@ def test_nonsense_is_an_error(records: bytes) -> None:
             attrs.evolve(mail, records=packed).original()
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     "unit",
     [

@@ -377,6 +377,7 @@ def test_a_delimiter_may_have_blanks_but_not_without_end() -> None:
         assert expected == [body for _, _, body in bodies(mail)]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     "unit",
     [
