@@ -19,17 +19,18 @@ layers=$(lint-imports) || {
     exit 1
 }
 sphinx-build -n -W -q docs .venv/docs
-# One worker for each processor; `-n 0` in the arguments runs all in one process.
+# One more worker than there are processors: some tests wait. `-n 0` in the arguments runs all in
+# one process.
+workers=$(($(nproc) + 1))
 if [ $# -gt 0 ]; then
-    exec pytest -q -n auto "$@"
+    exec pytest -q -n "$workers" "$@"
 fi
 # What runs the same lines thousands of times does it in half the time when they are not traced.
 many="tests/crash tests/interop tests/property"
-pytest -q -n auto --dist worksteal --cov --cov-report= $(printf -- '--ignore=%s ' $many)
+pytest -q -n "$workers" --dist worksteal --cov --cov-report= $(printf -- '--ignore=%s ' $many)
 covered=$(coverage report --skip-covered --skip-empty --fail-under 82) || {
     echo "$covered"
     exit 1
 }
 echo "$covered" | tail -n 30
-# These wait more than they compute.
-pytest -q -n $(($(nproc) + 1)) --dist worksteal $many
+pytest -q -n "$workers" --dist worksteal $many

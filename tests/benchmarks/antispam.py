@@ -55,13 +55,12 @@ def receiving(place: Path, *, quick: bool) -> Iterator[tuple[int, str, list[floa
                         connection.execute(row.format(now=time.time(), account=ACCOUNT))
             servers[name] = stack.enter_context(serving(directory, *ALL, *options))
         for size, count in MAILS.items():
-            found = _in_turns(servers, size, count // (4 if quick else 1), 2 if quick else PAIRS)
+            found = in_turns(servers, size, count // (4 if quick else 1), 2 if quick else PAIRS)
             yield from ((size, name, rates) for name, rates in found.items())
 
 
-def _in_turns(
-    servers: dict[str, Ours], size: int, count: int, pairs: int
-) -> dict[str, list[float]]:
+def in_turns(servers: dict[str, Ours], size: int, count: int, pairs: int) -> dict[str, list[float]]:
+    """Server → its rates; the first runs warm up."""
     found: dict[str, list[float]] = {name: [] for name in servers}
     for number in range(pairs + 1):
         names = list(servers) if number % 2 else list(reversed(servers))

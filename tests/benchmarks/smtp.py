@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -50,9 +50,17 @@ _AIOSMTPD = (
 
 
 class Ours:
-    """Both servers as processes."""
+    """Both servers as processes.
 
-    def __init__(self, place: Path, *options: str) -> None:
+    Args:
+        place: an empty directory.
+        options: of `mdir-smtp serve`.
+        program: what Python is told to run.
+    """
+
+    def __init__(
+        self, place: Path, *options: str, program: Sequence[str] = ("-m", "mdirclient.cli.smtp")
+    ) -> None:
         self.place = place
         self.port = free_port()
         url = f"file://{place}/mdir"
@@ -72,7 +80,7 @@ class Ours:
                 env=own, stderr=log,
             )  # fmt: skip
             self.smtp = subprocess.Popen(
-                [*module, "mdirclient.cli.smtp", "serve", "--no-tls", *options,
+                [sys.executable, *program, "serve", "--no-tls", *options,
                  "--listen", f"smtp://127.0.0.1:{self.port}"],
                 env=environ, stderr=log,
             )  # fmt: skip
@@ -91,9 +99,11 @@ class Ours:
 
 
 @contextlib.contextmanager
-def serving(place: Path, *options: str) -> Iterator[Ours]:
+def serving(
+    place: Path, *options: str, program: Sequence[str] = ("-m", "mdirclient.cli.smtp")
+) -> Iterator[Ours]:
     """Ours, with one mail in it."""
-    ours = Ours(place, *options)
+    ours = Ours(place, *options, program=program)
     try:
         with smtplib.SMTP("127.0.0.1", ours.port, "x") as client:
             client.sendmail("a@b.test", [ACCOUNT], b"warm\r\n")

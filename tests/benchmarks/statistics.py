@@ -1,18 +1,22 @@
 """What statistics cost: `python -m tests.benchmarks.statistics [--count N] [--place DIR]`.
 
-Ten million recorded transactions of a hundred days (some 8 minutes): the size of the database, a
-daily and a monthly report. The receiving speed with recording is in tests.benchmarks.smtp.
+Ten million recorded transactions of a hundred days (some 15 minutes): the size of the database,
+daily and monthly reports. With `--receiving` in place of it: receiving speed with recording and
+with a server that records nothing, in turns, as root (smtp-source of Postfix is the client).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import random
+import statistics
 import tempfile
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import attrs
 
@@ -21,6 +25,8 @@ from mdirclient.smtp.statistics.archive import Archive, View
 from mdirclient.smtp.statistics.figures import date_of, day_of, month_of
 from mdirclient.smtp.statistics.page import page_of
 from mdirclient.smtp.statistics.totals import DAY
+from tests.benchmarks.antispam import MAILS, PAIRS, in_turns
+from tests.benchmarks.smtp import serving
 from tests.traffic import MONTH, record
 
 COUNT, DAYS, BATCH = 10_000_000, 100, 5_000
@@ -55,12 +61,42 @@ def fill(state: State, archive: Archive, count: int) -> float:
     return took
 
 
+_WITHOUT = (
+    "import sys\n"
+    "from mdirclient.cli.smtp import main\n"
+    "from mdirclient.smtp.serve.server import Server\n"
+    "Server.record = lambda server, record: server._tell(record)\n"
+    "sys.exit(main(sys.argv[1:]))\n"
+)
+
+
+def receiving(place: Path) -> None:
+    """Print mails a second of both, and their ratio: the median of that of each pair."""
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        programs = {"with": ("-m", "mdirclient.cli.smtp"), "without": ("-c", _WITHOUT)}
+        for name, program in programs.items():
+            (place / name).mkdir()
+            servers[name] = stack.enter_context(serving(place / name, program=program))
+        for size, count in MAILS.items():
+            found = in_turns(servers, size, count, PAIRS)
+            ratios = sorted(a / b for a, b in zip(found["with"], found["without"], strict=True))
+            shown = ", ".join(f"{name} {statistics.median(one):.0f}" for name, one in found.items())
+            spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+            print(f"{size:,} bytes: {shown}, ratio {statistics.median(ratios):.3f} ({spread})")
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--place")
+    parser.add_argument("--receiving", action="store_true")
     arguments = parser.parse_args()
+    if arguments.receiving:
+        with tempfile.TemporaryDirectory(dir=arguments.place) as place:
+            receiving(Path(place))
+        return
     view = View("mx.test", lambda network: network, "network", "full")
     with tempfile.TemporaryDirectory(dir=arguments.place) as place:
         path = f"{place}/smtp.sqlite3"
