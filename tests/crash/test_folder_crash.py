@@ -124,7 +124,7 @@ def test_recovery_killed_at_each_step(lab: Path, operation: Operation, stride: i
                 break
         ladder.note(is_reached=is_reached)
     print(f"{operation.__name__}: {states} states")
-    assert states >= 5
+    assert states >= (5 if stride == 1 else 1)
 
 
 def test_what_is_flushed_before_what(tmp_path: Path) -> None:
