@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import operator
 import os
 import sqlite3
 import threading
@@ -176,9 +177,15 @@ def _record(row: Sequence[Any]) -> Record:
     return Record(**values)
 
 
+_values = operator.attrgetter(*_COLUMNS)
+_PLACES: Final = tuple(_COLUMNS.index(name) for name in _LISTS)
+
+
 def _row(record: Record) -> list[object]:
-    values = [(name, getattr(record, name)) for name in _COLUMNS]
-    return [json.dumps(value) if name in _LISTS else value for name, value in values]
+    row = list(_values(record))
+    for place in _PLACES:
+        row[place] = json.dumps(row[place]) if row[place] else "[]"
+    return row
 
 
 class State:

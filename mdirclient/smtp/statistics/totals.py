@@ -8,6 +8,7 @@ server's own database.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import sqlite3
@@ -124,6 +125,7 @@ def _bucket(seconds: float) -> int:
     return 1 << max(0, int(seconds * 1_000)).bit_length()
 
 
+@functools.lru_cache(maxsize=4096)
 def source(client: str) -> str:
     """The network that an address counts as: /24 of IPv4, /48 of IPv6."""
     try:
@@ -149,10 +151,15 @@ class Adding:
         groups: dict[tuple[int, str], list[Total]] = {}
         for total in totals:
             groups.setdefault((total.day, total.kind), []).append(total)
-        for key, group in groups.items():
-            kept = self._kept(connection, key, {one.name for one in group})
-            bounded = (one if one.name in kept else attrs.evolve(one, name=OTHERS) for one in group)
-            connection.executemany(_ADD, map(attrs.astuple, bounded))
+        rows = []
+        for (day, kind), group in groups.items():
+            kept = self._kept(connection, (day, kind), {one.name for one in group})
+            rows += [
+                (day, kind, one.name if one.name in kept else OTHERS, one.verdict, one.mails,
+                 one.bytes)
+                for one in group
+            ]  # fmt: skip
+        connection.executemany(_ADD, rows)
         while len(self._counts) > _MAX_COUNTS:
             del self._counts[min(self._counts)]
 
