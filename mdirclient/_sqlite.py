@@ -51,7 +51,10 @@ def connect(
 
 
 def connect_to_read(path: str, migrations: Sequence[str], *, timeout: float) -> sqlite3.Connection:
-    """Open a database that is there, and change nothing: not even where nothing can be written.
+    """Open a database that is there, and change nothing of what it says.
+
+    SQLite makes its files beside it where it can; where it cannot, and there are none, they are
+    not needed.
 
     Raises:
         sqlite3.Error: not a database, missing, or of another version.

@@ -102,7 +102,8 @@ MIGRATIONS: Final = (
     CREATE INDEX vote_at ON vote (at)""",
     TABLE,
     """ALTER TABLE vote ADD COLUMN struck TEXT NOT NULL DEFAULT '';
-    UPDATE published SET report = substr(report, instr(report, ' ') + 1);
+    DELETE FROM published WHERE message IS NOT NULL;
+    UPDATE OR REPLACE published SET report = substr(report, instr(report, ' ') + 1);
     INSERT OR IGNORE INTO secret VALUES (1, randomblob(32));
     CREATE TABLE begun (at REAL NOT NULL, is_filling INTEGER NOT NULL)""",
 )
@@ -280,8 +281,8 @@ class State:
         Raises:
             StoreError: it cannot be read now.
         """
-        with self._writing():
-            query = "SELECT at FROM begun WHERE is_filling"
+        query = "SELECT at FROM begun WHERE is_filling"
+        with self._telling(), self._lock:
             row = self._connection.execute(query).fetchone()
         return row[0] if row else None
 
@@ -307,18 +308,18 @@ class State:
 
         The totals of it stay.
         """
-        with self._writing():
-            query = "SELECT id FROM mail ORDER BY id DESC LIMIT 1 OFFSET ?"
+        query = "SELECT id FROM mail ORDER BY id DESC LIMIT 1 OFFSET ?"
+        with self._telling(), self._lock:
             row = self._connection.execute(query, (most,)).fetchone()
-        last = row[0] if row else -1
+        count = self._remove("id <= ? ORDER BY id", row[0]) if row else 0
+        return count + self._remove("at < ? ORDER BY at", before)
+
+    def _remove(self, where: str, value: float) -> int:
+        query = f"DELETE FROM mail WHERE id IN (SELECT id FROM mail WHERE {where} LIMIT ?)"  # noqa: S608
         count = 0
         while True:
             with self._writing():
-                removed = self._connection.execute(
-                    "DELETE FROM mail WHERE id IN"
-                    " (SELECT id FROM mail WHERE at < ? OR id <= ? ORDER BY id LIMIT ?)",
-                    (before, last, _PAGE),
-                ).rowcount
+                removed = self._connection.execute(query, (value, _PAGE)).rowcount
             count += removed
             if removed < _PAGE:
                 return count
@@ -354,8 +355,13 @@ class State:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        with self._telling(), self._lock, _sqlite.transaction(self._connection):
-            yield
+        with self._telling(), self._lock:
+            try:
+                with _sqlite.transaction(self._connection):
+                    yield
+            except BaseException:
+                self._adding.forget()
+                raise
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
@@ -407,7 +413,6 @@ def _is_damaged(error: BaseException | None) -> bool:
     is_newer = "newer version" in str(error)
     return (
         isinstance(error, sqlite3.DatabaseError)
-        # SQLITE_ERROR: what it says of itself is nonsense.
-        and code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+        and code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
         and not is_newer
     )

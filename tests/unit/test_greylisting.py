@@ -245,6 +245,20 @@ def test_who_came_again_is_counted_once(world: World) -> None:
     assert [SENDER.lower(), "friend@far.test", "released@far.test"] == came
 
 
+def test_who_comes_after_days_is_late(world: World) -> None:
+    """It does not count as one that came again, though its network is let in by now."""
+    world.judge()
+    world.now += 2 * DAY
+    for number in range(3):
+        world.judge(sender=f"{number}@there.test")
+    world.now += 300
+    for number in range(3):
+        world.judge(sender=f"{number}@there.test")
+    world.now += 120
+    assert Verdict.LET_IN is world.judge()
+    assert 3 == len(world.returns)
+
+
 def test_a_clock_that_was_wrong(world: World) -> None:
     """What came in the future is new."""
     world.now += 100 * DAY

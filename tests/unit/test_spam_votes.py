@@ -191,7 +191,7 @@ def _trusted(path: str) -> list[int]:
 def test_a_second_thought_gives_back_what_was_known(world: World) -> None:
     """Until the mail has left the box by us."""
     state = State(world.path)
-    state.add([attrs.evolve(_RECORD, anchor="mdir:a@x.test/1")])
+    state.add([attrs.evolve(_RECORD, anchor=f"mdir:{name}@x.test/1") for name in "ab"])
     state.add([attrs.evolve(_RECORD, anchor="mdir:own@x.test/1", user=LI, reverse_path=LI)])
     state.close()
     with contextlib.closing(sqlite3.connect(world.path)) as connection:
@@ -208,6 +208,13 @@ def test_a_second_thought_gives_back_what_was_known(world: World) -> None:
         assert ("192.0.2.1", True) == (vote.client, vote.is_known)
         assert [0, 0, 1] == _trusted(world.path)
         votes.undo(JO, "mdir:a@x.test/1")
+        assert [1, 1, 2] == _trusted(world.path)
+        # Not as long as somebody else says the same of the network.
+        for name in ("a", "b"):
+            votes.add(JO, f"mdir:{name}@x.test/1", 9.0, lambda one: one == JO)
+        votes.undo(JO, "mdir:a@x.test/1")
+        assert [0, 0, 1] == _trusted(world.path)
+        votes.undo(JO, "mdir:b@x.test/1")
         assert [1, 1, 2] == _trusted(world.path)
         votes.add(JO, "mdir:a@x.test/1", 9.0, lambda one: one == JO)
         votes.empty(JO, "mdir:a@x.test/1")

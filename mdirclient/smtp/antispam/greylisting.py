@@ -154,7 +154,7 @@ class Greylisting:
             return Verdict.LET_IN
         grey = self._find(key)
         if self._is_known_good(network, now):
-            if grey and grey.is_awaited:  # it came again all the same
+            if grey and _is_expected(grey, now):  # it came again all the same
                 self._let_in(key, grey, now)
             return Verdict.LET_IN
         if grey and self._is_due(grey, now):
@@ -203,7 +203,7 @@ class Greylisting:
     def _let_in(self, key: Key, known: Grey, now: float) -> Verdict:
         """Let a sender in for what is known of it, or of its domain."""
         own = self._find(key)
-        is_back = known.is_awaited or (own is not None and own.is_awaited)
+        is_back = known.is_awaited or (own is not None and _is_expected(own, now))
         if is_back or own is None or now - known.last > DAY:
             passed = attrs.evolve(known, last=now, is_passed=True, is_awaited=False)
             self._change(key, passed)
@@ -254,6 +254,11 @@ class Greylisting:
             self._log("state-failed", error=error)
         finally:
             self._writing = None
+
+
+def _is_expected(grey: Grey, now: float) -> bool:
+    """Whether it was told to come again, within a day, or let in by somebody, and comes now."""
+    return grey.is_awaited and (grey.is_passed or not _is_new(grey, now))
 
 
 def _is_new(grey: Grey | None, now: float) -> bool:

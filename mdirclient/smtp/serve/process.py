@@ -53,6 +53,7 @@ _OTHER_FILES: Final = 400
 _QUIET: Final = 10.0
 #: Seconds after which a database that could not be filled is tried again.
 _AGAIN: Final = 10.0
+_DAY: Final = 86_400.0
 _EXHAUSTED: Final = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 
 
@@ -134,7 +135,7 @@ async def _serve(
             way, options = way_of(settings, 0.0, log), sender.Options()
             sender_work = send(settings, mdird, following, way, options, stopping=stopping, log=log)
             sending.append(loop.create_task(sender_work))
-        work = _learn(settings, mdird, following, state, kept=limits.spam_kept, log=log)
+        work = _learn(settings, mdird, following, state, limits=limits, log=log)
         learning = loop.create_task(_beside(work, "what learns", log))
         # Who comes a moment later need not be told to come again.
         with contextlib.suppress(TimeoutError):
@@ -197,7 +198,7 @@ async def _learn(
     following: Following,
     state: State,
     *,
-    kept: float,
+    limits: Limits,
     log: Log,
 ) -> None:
     """The spam box and statistics, until cancelled."""
@@ -205,7 +206,13 @@ async def _learn(
     folder = settings.get("MDIR_SMTP_STATISTICS").strip("/")
     with contextlib.closing(Archive(state.path)) as archive:
         box = SpamBox(
-            mdird, following, archive, folder=places.spam, kept=kept, log=log, now=time.time
+            mdird,
+            following,
+            archive,
+            folder=places.spam,
+            kept=limits.spam_kept,
+            log=log,
+            now=time.time,
         )
         publisher = Publisher(
             mdird, archive, view_of(settings), folder=folder, log=log, now=time.time
@@ -213,15 +220,21 @@ async def _learn(
         async with asyncio.TaskGroup() as group:
             group.create_task(_beside(box.run(), "the spam box", log))
             # Nobody reports of a database that is filled with one half of what happened.
-            await _beside(_fill(mdird, places.accounts, state, log), "the new database", log)
+            await _beside(
+                _fill(mdird, places.accounts, state, log, keep=limits.keep), "the new database", log
+            )
             group.create_task(_beside(publisher.run(), "statistics", log))
 
 
-async def _fill(mdird: AsyncMdird, accounts: str, state: State, log: Log) -> None:
+async def _fill(mdird: AsyncMdird, accounts: str, state: State, log: Log, *, keep: int) -> None:
     """What the mdir still has goes into the database that took the place of a damaged one."""
-    while (begun := await asyncio.to_thread(state.filling)) is not None:
+    while True:
         try:
-            count = await rebuild(mdird, accounts, state, begun)
+            begun = await asyncio.to_thread(state.filling)
+            if begun is None:
+                return
+            # What is older would be forgotten, and counted again the next time.
+            count = await rebuild(mdird, accounts, state, begun - keep * _DAY, begun)
             await asyncio.to_thread(state.end_filling)
             log("state-rebuilt", mails=count)
         except (MdirError, OSError) as error:

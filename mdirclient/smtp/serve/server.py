@@ -355,9 +355,6 @@ class Server:
                 events, self._events = self._events, []
                 await asyncio.to_thread(self._state.add, records, events)
                 self._kept += len(records)
-                if self._kept > _MAX_NEW:  # strangers make a row for each MAIL
-                    self._kept = 0
-                    await asyncio.to_thread(self._state.forget, 0.0)
         except MdirError as error:
             # They are tried again with the next; without end it would be a leak.
             self._records = [*records, *self._records][-_MAX_RECORDS:]
@@ -365,6 +362,15 @@ class Server:
             self.log("state-failed", error=error)
         finally:
             self._is_recording = False
+        if self._kept > _MAX_NEW:  # strangers make a row for each MAIL
+            self._kept = 0
+            self.start(self._forget_most())
+
+    async def _forget_most(self) -> None:
+        try:
+            await asyncio.to_thread(self._state.forget, 0.0)
+        except MdirError as error:
+            self.log("state-failed", error=error)
 
     def _received(self, note: Note, recipient: str | None, date: str, *, identity: str = "") -> str:
         helo = note.helo or "unknown"

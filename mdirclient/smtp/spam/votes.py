@@ -121,11 +121,11 @@ class Votes(Tables):
         """
         with self.transaction() as connection:
             where = f"WHERE {_KEY} AND NOT is_emptied"
-            query = f"SELECT struck FROM vote {where}"  # noqa: S608 - of constants
+            query = f"SELECT client, struck FROM vote {where}"  # noqa: S608 - of constants
             row = connection.execute(query, (account, anchor)).fetchone()
             connection.execute(f"DELETE FROM vote {where}", (account, anchor))  # noqa: S608
-            if row and row[0]:
-                _trust(connection, json.loads(row[0]))
+            if row and row[1]:
+                _trust(connection, row[0], json.loads(row[1]))
 
     def empty(self, account: str, anchor: str) -> None:
         """A mail leaves the box by us from now on.
@@ -185,9 +185,24 @@ def _distrust(connection: sqlite3.Connection, vote: Vote) -> dict[str, list[list
     return struck
 
 
-def _trust(connection: sqlite3.Connection, struck: dict[str, list[list[object]]]) -> None:
-    """The same backwards; what was learned meanwhile stays."""
-    for table, rows in struck.items():
-        for row in rows:
+def _trust(
+    connection: sqlite3.Connection, client: str, struck: dict[str, list[list[object]]]
+) -> None:
+    """The same backwards; what was learned meanwhile stays.
+
+    Where another vote says the same of the network, it is that one now which took the rows.
+    """
+    query = "SELECT account, anchor, client, struck FROM vote WHERE client <> ''"
+    for account, anchor, other, known in connection.execute(query).fetchall():
+        if subnet(other) == subnet(client):
+            rows = json.loads(known or "{}")
+            joined = {table: [*struck[table], *rows.get(table, ())] for table in struck}
+            connection.execute(
+                f"UPDATE vote SET struck = ? WHERE {_KEY}",  # noqa: S608 - of constants
+                (json.dumps(joined), account, anchor),
+            )
+            return
+    for table, found in struck.items():
+        for row in found:
             marks = ", ".join("?" * len(row))
             connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608

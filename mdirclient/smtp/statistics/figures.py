@@ -312,7 +312,8 @@ def _limited(rows: list[Row]) -> tuple[Row, ...]:
 def _hours(totals: Iterable[Total]) -> tuple[Hour, ...]:
     counts = Counter[tuple[int, bool]]()
     for total in totals:
-        counts[int(total.name), total.verdict == ACCEPTED] += total.mails
+        if total.name:
+            counts[int(total.name), total.verdict == ACCEPTED] += total.mails
     return tuple(Hour(hour, counts[hour, True], counts[hour, False]) for hour in range(24))
 
 

@@ -100,6 +100,8 @@ class Publisher:
                 await self._publish(period)
             except (MdirError, OSError) as error:
                 self._log("statistics-failed", period=period.name, reason=error)
+            except Exception as error:  # noqa: BLE001 - the others do not wait for it
+                self._log("defect", what=f"statistics of {period.name}", error=repr(error))
 
     def _due(self, today: date) -> list[Period]:
         """What is over; what was before a new database was published from the old one."""
@@ -107,9 +109,9 @@ class Publisher:
         if found is None:
             return []
         first = date(1970, 1, 1) + timedelta(days=found[0])
-        if begun := self._archive.begun():
+        begun, now = self._archive.begun(), self._now()
+        if begun and begun <= now:  # else the clock was wrong
             first = max(first, date_of(begun))
-        now = self._now()
         periods = periods_due(first, today)
         return [one for one in periods if not self._archive.is_published(_name(one), now)]
 

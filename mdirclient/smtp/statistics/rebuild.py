@@ -7,6 +7,7 @@ blocked is not known any more.
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
     from mdirclient.smtp.state import State
 
 #: Records that are kept together.
-_TOGETHER: Final = 1_000
+_TOGETHER: Final = 100
+_MAX_SIZE: Final = 1 << 62
+#: How a mail came (RFC 3848).
+_PROTOCOL: Final = re.compile(r"\bwith ([A-Z0-9]{1,20})\b")
 
 
-async def rebuild(mdird: AsyncMdird, accounts: str, state: State, before: float) -> int:
+async def rebuild(
+    mdird: AsyncMdird, accounts: str, state: State, since: float, before: float
+) -> int:
     """Record the mails that are in the accounts; how many entries.
 
     It can be begun again: what is known is not recorded twice.
@@ -31,7 +37,7 @@ async def rebuild(mdird: AsyncMdird, accounts: str, state: State, before: float)
         mdird: where they are.
         accounts: the folder with a folder for each account.
         state: where they are recorded.
-        before: seconds since 1970; who records it has what came later.
+        since, before: seconds since 1970 between which mails came that are recorded.
 
     Raises:
         MdirError, OSError: it cannot be read, or written, now.
@@ -45,7 +51,7 @@ async def rebuild(mdird: AsyncMdird, accounts: str, state: State, before: float)
     for name in names:
         async for header in mdird.lookup(f"{accounts}/{name}", Header([("part", "1")])):
             record = record_of(header, name)
-            if record and record.at < before:
+            if record and since <= record.at < before:
                 records.append(record)
                 count += 1
             if len(records) >= _TOGETHER:
@@ -65,16 +71,19 @@ def record_of(header: Header, account: str) -> Record | None:
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
     size = header.get("message-size") or "0"
-    if client is None or not size.isdecimal():
+    if client is None or not size.isdecimal() or int(size[:20]) > _MAX_SIZE:
         return None
+    protocol = _PROTOCOL.search(received[:2_000])
+    has_user = protocol is not None and protocol[1].endswith("A")
+    sender = header.get("envelope-from") or "<>"
     return Record(
         at=at,
         listener="smtp",
         client=client,
         helo=header.get("helo") or "",
-        protocol="",
-        user="",
-        reverse_path=header.get("envelope-from") or "<>",
+        protocol=protocol[1] if protocol else "",
+        user=sender if has_user else "",
+        reverse_path=sender,
         recipients=header.get_all("envelope-to"),
         refused=(),
         size=int(size),

@@ -34,6 +34,8 @@ DELAYED, RETURNED = "delayed", "returned"
 MAX_NAMES: Final = 1_000
 MAX_NEW_NAMES: Final = 10_000
 _MAX_COUNTS: Final = 100
+#: Kinds whose names others choose.
+_BOUNDED: Final = frozenset([RECEIVED, SENT, SOURCE, SITE, DESTINATION, REASON])
 OTHERS: Final = ""
 _PREFIXES: Final = {4: 24, 6: 48}
 _MAX_NAME: Final = 300
@@ -140,10 +142,10 @@ def source(client: str) -> str:
 
 
 class Adding:
-    """Adds to the table, and lets no day have too many names: strangers choose some of them."""
+    """Adds to the table, and lets no day have too many names of a kind that others choose."""
 
     def __init__(self) -> None:
-        #: Day and kind → how many names there are at most, the last days only.
+        #: Day and kind → how many names there are, the last ones only.
         self._counts: dict[tuple[int, str], int] = {}
 
     def add(self, connection: sqlite3.Connection, totals: Iterable[Total]) -> None:
@@ -153,36 +155,37 @@ class Adding:
             groups.setdefault((total.day, total.kind), []).append(total)
         rows = []
         for (day, kind), group in groups.items():
-            kept = self._kept(connection, (day, kind), {one.name for one in group})
+            names = {one.name for one in group}
+            kept = self._kept(connection, (day, kind), names) if kind in _BOUNDED else names
             rows += [
                 (day, kind, one.name if one.name in kept else OTHERS, one.verdict, one.mails,
                  one.bytes)
                 for one in group
             ]  # fmt: skip
         connection.executemany(_ADD, rows)
-        while len(self._counts) > _MAX_COUNTS:
-            del self._counts[min(self._counts)]
+
+    def forget(self) -> None:
+        """The transaction came to nothing."""
+        self._counts.clear()
 
     def _kept(
         self, connection: sqlite3.Connection, key: tuple[int, str], names: set[str]
     ) -> set[str]:
         """Those of some names that have a row, or get one."""
-        count = self._counts.get(key)
-        if count is None or MAX_NEW_NAMES - len(names) < count < MAX_NEW_NAMES:
+        count = self._counts.pop(key, None)
+        if count is None:
             query = "SELECT count(DISTINCT name) FROM total WHERE day = ? AND kind = ?"
             (count,) = connection.execute(query, key).fetchone()
-        room = MAX_NEW_NAMES - count
-        if len(names) <= room:
-            self._counts[key] = count + len(names)
-            return names
         query = "SELECT DISTINCT name FROM total WHERE day = ? AND kind = ? AND name IN"
         rows = connection.execute(
             f"{query} (SELECT value FROM json_each(?))",  # noqa: S608 - of constants
             (*key, json.dumps(sorted(names))),
         )
         known = {name for (name,) in rows}
-        new = sorted(names - known)[: max(0, room)]
-        self._counts[key] = count + len(new)
+        new = sorted(names - known)[: max(0, MAX_NEW_NAMES - count)]
+        self._counts[key] = count + len(new)  # as the last one
+        if len(self._counts) > _MAX_COUNTS:
+            del self._counts[next(iter(self._counts))]
         return known.union(new)
 
 
@@ -205,7 +208,9 @@ def read(connection: sqlite3.Connection, since: int, until: int) -> Iterator[Tot
 
 def days(connection: sqlite3.Connection) -> tuple[int, int] | None:
     """The first and the last day of which there is something."""
-    first, last = connection.execute("SELECT min(day), max(day) FROM total").fetchone()
+    first, last = connection.execute(
+        "SELECT (SELECT min(day) FROM total), (SELECT max(day) FROM total)"
+    ).fetchone()
     return None if first is None else (first, last)
 
 
