@@ -17,6 +17,7 @@ import random
 import smtplib
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -396,8 +397,17 @@ class Month:
             getattr(self, actor)()
         new = self.got[before:]
         spam = [one for one in new if self.source.random() < 0.12]
+        if new:  # nobody calls a mail spam before its record is kept, a moment after the answer
+            self.catch_up()
+            time.sleep(0.1)
         self.call_spam(spam)
-        kept = [one for one in new if one not in spam]
+        # Of those whose sender is told to come again by now it would not be known what is right.
+        kept = [
+            (account, mail)
+            for account, mail in new
+            if (account, mail) not in spam
+            and (mail.network, mail.sender, account) not in self.delayed
+        ]
         if kept and self.source.random() < 0.3:
             self.think_again(*self.source.choice(kept))
         if self.source.random() < 0.1:

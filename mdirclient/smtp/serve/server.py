@@ -58,7 +58,7 @@ _BACKLOG: Final = 1024
 _SWEEP: Final = 1.0
 _DAY: Final = 86_400.0
 #: Seconds in which records are collected.
-_RECORDING: Final = 0.1
+_RECORDING: Final = 0.02
 _MAX_RECORDS: Final = 10_000
 #: Rows after which the oldest are forgotten at once, and not within the hour.
 _MAX_NEW: Final = 50_000
