@@ -61,10 +61,10 @@ def _stats(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     view = view_of(settings)
     period = _period(arguments.since, arguments.until)
-    with contextlib.closing(Archive(settings.smtp_state(), read_only=True)) as archive:
-        figures = archive.figures(period, view)
     if arguments.html == "" or os.path.isdir(arguments.html or ""):
         raise UsageError(f"--html: expected a file, not {arguments.html!r}")
+    with contextlib.closing(Archive(settings.smtp_state(), read_only=True)) as archive:
+        figures = archive.figures(period, view)
     if arguments.json:
         print_json(as_json(figures))
     elif arguments.html:
