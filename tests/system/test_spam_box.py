@@ -49,6 +49,12 @@ def votes(world: Outboxed) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def in_account(world: Outboxed, name: str) -> bool:
+    """Whether both parts are there."""
+    anchor = f"mdir:{name}@there.test/1"
+    return sum(one.get("anchor") == anchor for one in world.entries(ACCOUNT)) == 2
+
+
 def in_box(world: Outboxed) -> int:
     """Entries that are in it."""
     with world.connect() as mdird:
@@ -75,6 +81,19 @@ def test_a_mail_that_is_spam(tmp_path: Path) -> None:
             mdird.put(BOX, Header([("url", "mdir:one@there.test/1")]))
         eventually(lambda: in_box(world) == 0)
         assert 1 == len(votes(world))
+
+
+def test_a_vote_before_the_record(tmp_path: Path) -> None:
+    """Records of a busy time are kept together; a vote on such a mail waits for its own."""
+    names = [f"mail{number}" for number in range(12)]
+    with outboxed(tmp_path) as world, world.serving() as (_, port):
+        for name in names:
+            send(port, name)
+            eventually(lambda name=name: in_account(world, name))
+            move(world, name, ACCOUNT, BOX)
+        eventually(lambda: len(votes(world)) == len(names), 30)
+        assert {"127.0.2.1"} == {vote["client"] for vote in votes(world)}
+        assert "spam-unknown" not in world.log
 
 
 def test_a_mail_that_is_none_after_all(tmp_path: Path) -> None:

@@ -115,7 +115,9 @@ class Note:
             self.refused.append(f"{reply.code} {path}")
             self.reasons.append(f"{reply.code} {reply.enhanced}")
 
-    def record(self, reply: Reply | None, *, anchor: str = "", verdict: str = "") -> Record:
+    def record(
+        self, reply: Reply | None, now: float, *, anchor: str = "", verdict: str = ""
+    ) -> Record:
         """What happened: `reply` was the last one; None: the client gave up."""
         if reply is None and not (self.recipients or self.foreign):
             reply = self._last  # nobody wanted it
@@ -143,4 +145,5 @@ class Note:
             accounts=tuple(accounts) if verdict == ACCEPTED else (),
             foreign=tuple(str(path) for path, _ in self.foreign) if verdict == ACCEPTED else (),
             reasons=tuple(reasons),
+            seconds=max(0.0, now - self.at),
         )

@@ -57,8 +57,10 @@ _BACKLOG: Final = 1024
 #: Seconds between two looks at who is late.
 _SWEEP: Final = 1.0
 _DAY: Final = 86_400.0
-#: Seconds in which records are collected.
+#: Seconds in which records are collected: those of a quiet time are there soon, those of a busy one
+#: cost less together.
 _RECORDING: Final = 0.02
+_RECORDING_TOGETHER: Final = 0.5
 _MAX_RECORDS: Final = 10_000
 #: Rows after which the oldest are forgotten at once, and not within the hour.
 _MAX_NEW: Final = 50_000
@@ -145,6 +147,7 @@ class Server:
         self._records: list[Record] = []
         self._events: list[Total] = []
         self._is_recording = False
+        self._recorded = 0.0
         self._kept = 0
         self._recording: asyncio.Task[None] | None = None
         self._servers: list[asyncio.Server] = []
@@ -272,7 +275,7 @@ class Server:
 
     def record(self, record: Record) -> None:
         """Say what happened to a mail, and keep it in a moment: nobody waits for that."""
-        self._records.append(attrs.evolve(record, seconds=max(0.0, time.time() - record.at)))
+        self._records.append(record)
         self._tell(record)
         self._keep_soon()
 
@@ -311,14 +314,15 @@ class Server:
         return answers.RefusedError(reply) if reply else None
 
     def _describe(self, mail: Mail) -> Record:
-        replies = answers.of_outcomes(mail.all_outcomes())
+        replies, now = answers.of_outcomes(mail.all_outcomes()), time.time()
         worst = max(replies, key=lambda reply: reply.code)
         best = min(replies, key=lambda reply: reply.code)
         anchor = "" if isinstance(mail.stored, Exception) or not mail.stored else mail.stored.anchor
         if mail.note.is_overdue:  # the client was told to try again
-            return mail.note.record(answers.TRY_AGAIN, anchor=str(anchor))
+            return mail.note.record(answers.TRY_AGAIN, now, anchor=str(anchor))
         verdict = ACCEPTED if best.is_positive else ""
-        record = mail.note.record(best if verdict else worst, anchor=str(anchor), verdict=verdict)
+        last = best if verdict else worst
+        record = mail.note.record(last, now, anchor=str(anchor), verdict=verdict)
         if not (verdict and mail.each_alone):
             return record
         got = zip(mail.note.recipients, replies, strict=True)
@@ -350,10 +354,12 @@ class Server:
         """Keep records, those of some moments together."""
         try:
             while self._records or self._events:
-                await asyncio.sleep(_RECORDING)
+                busy_until = self._recorded + _RECORDING_TOGETHER
+                await asyncio.sleep(max(_RECORDING, busy_until - self.loop.time()))
                 records, self._records = self._records, []
                 events, self._events = self._events, []
                 await asyncio.to_thread(self._state.add, records, events)
+                self._recorded = self.loop.time()
                 self._kept += len(records)
         except MdirError as error:
             # They are tried again with the next; without end it would be a leak.

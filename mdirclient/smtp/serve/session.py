@@ -351,7 +351,7 @@ class Session(asyncio.BufferedProtocol):
         """What comes of the mail is not wanted."""
         self._drop_intake()
         if self._note:
-            self._server.record(self._note.record(reply))
+            self._server.record(self._note.record(reply, time.time()))
             self._note = None
 
     def _lose(self) -> None:
@@ -406,7 +406,7 @@ class Session(asyncio.BufferedProtocol):
     def _give_up(self) -> None:
         """The mail on its way, if there is one, will not end."""
         if self._note:
-            self._server.record(self._note.record(None))
+            self._server.record(self._note.record(None, time.time()))
             self._note = None
 
     # -- users and TLS

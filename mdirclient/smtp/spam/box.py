@@ -8,6 +8,7 @@ Reads and writes the mdir, and tables of the SMTP server's own database.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,10 @@ KEPT: Final = 3_600.0
 #: Seconds in which changes are collected, and after which what failed is tried again.
 _COLLECTING: Final = 0.2
 _FAILING: Final = 10.0
+#: Seconds in which the record of a mail may follow it (`mdir-smtp serve` keeps many together), and
+#: between two looks whether it has.
+_FOLLOWING: Final = 5.0
+_LOOKING: Final = 0.5
 #: Seconds between two questions whether a subscription still says everything.
 _BEAT: Final = 60.0
 
@@ -42,12 +47,14 @@ class _Box:
         followed: its entries.
         votes: anchor → vote, of what is in it; None: not read yet.
         leaving: anchor of what was told to leave → the last version of its entries.
+        unknown: anchor of a mail without a record → until when one may follow.
     """
 
     followed: Followed
     task: asyncio.Task[None]
     votes: dict[str, Vote] | None = None
     leaving: dict[str, int] = attrs.field(factory=dict)
+    unknown: dict[str, float] = attrs.field(factory=dict)
 
 
 class SpamBox:
@@ -141,12 +148,10 @@ class SpamBox:
         if self._touched:
             return _FAILING
         # What is not followed for now says so itself when it is again: nothing is due before.
-        dues = [
-            vote.at + self._kept
-            for box in self._boxes.values()
-            if box.followed.is_current
-            for vote in (box.votes or {}).values()
-        ]
+        boxes = [box for box in self._boxes.values() if box.followed.is_current]
+        if any(box.unknown for box in boxes):
+            return _LOOKING
+        dues = [vote.at + self._kept for box in boxes for vote in (box.votes or {}).values()]
         return max(0.0, min(dues) - self._now()) if dues else None
 
     async def _work(self, account: str, box: _Box) -> None:
@@ -166,16 +171,9 @@ class SpamBox:
             await asyncio.to_thread(self._votes.undo, account, anchor)
             del box.votes[anchor]
             self._log("spam-undone", account=account, anchor=anchor)
+        box.unknown = {one: until for one, until in box.unknown.items() if one in entries}
         for anchor in entries.keys() - box.votes.keys():
-            vote = await asyncio.to_thread(
-                self._votes.add, account, anchor, self._now(), self._owner(account)
-            )
-            box.votes[anchor] = attrs.evolve(vote, at=self._now())
-            event = "spam" if vote.is_known else "spam-unknown"
-            self._log(
-                event, account=account, sender=vote.sender or None, client=vote.client or None,
-                anchor=anchor,
-            )  # fmt: skip
+            await self._vote(account, box, anchor)
         for anchor, vote in list(box.votes.items()):
             if vote.at + self._kept <= self._now():
                 # First here: else the removal would be taken for the user's.
@@ -190,6 +188,24 @@ class SpamBox:
                     del box.leaving[anchor]
                     box.votes[anchor] = vote
                     raise
+
+    async def _vote(self, account: str, box: _Box, anchor: str) -> None:
+        """Record a vote; one on a mail without a record when none has followed in time."""
+        assert box.votes is not None
+        until = box.unknown.setdefault(anchor, time.monotonic() + _FOLLOWING)
+        vote = await asyncio.to_thread(
+            self._votes.add, account, anchor, self._now(), self._owner(account),
+            known_only=time.monotonic() < until,
+        )  # fmt: skip
+        if vote is None:
+            return
+        del box.unknown[anchor]
+        box.votes[anchor] = attrs.evolve(vote, at=self._now())
+        event = "spam" if vote.is_known else "spam-unknown"
+        self._log(
+            event, account=account, sender=vote.sender or None, client=vote.client or None,
+            anchor=anchor,
+        )  # fmt: skip
 
     async def _remove(self, account: str, urls: list[str]) -> None:
         async with self._mdird.batch() as batch:
