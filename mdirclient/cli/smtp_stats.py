@@ -131,6 +131,11 @@ def _tables(figures: Figures) -> Iterator[Table]:
     yield _rows("Called spam by", figures.reporters)
     yield _rows("From where", figures.sites)
     yield _rows("To where", figures.destinations)
+    half, most = figures.answered
+    yield "Answered", ("share", "milliseconds"), [
+        ("half of them within", f"{half:,}"),
+        ("99 % within", f"{most:,}"),
+    ]  # fmt: skip
     counts = (figures.delayed, figures.returned, figures.never_returned)
     names = ("told to come again", "came again", "did not")
     yield "Greylisting", ("senders", "number"), [

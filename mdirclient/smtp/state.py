@@ -142,7 +142,7 @@ class Record:
         accounts: names of those that got it. This and what follows is counted, and not kept.
         foreign: recipients of other hosts, which are among `recipients`.
         reasons: codes with which recipients, or all of it, were not taken.
-        seconds: from MAIL to the answer.
+        seconds: from MAIL to the answer; 0: not known.
     """
 
     at: float

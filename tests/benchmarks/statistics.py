@@ -1,7 +1,7 @@
 """What statistics cost: `python -m tests.benchmarks.statistics [--count N] [--place DIR]`.
 
 Ten million recorded transactions of a hundred days (some 15 minutes): the size of the database,
-daily and monthly reports. With `--receiving` in place of it (some 10 minutes): receiving speed with
+daily and monthly reports. With `--receiving` in place of it (some 15 minutes): receiving speed with
 recording and with a server that records nothing, in turns, as root (smtp-source of Postfix is the
 client), and the processor's time that both servers took. The median of the ratios of all pairs
 counts: one pair is as noisy as the machine.
@@ -32,7 +32,7 @@ from tests.benchmarks.smtp import Ours, serving
 from tests.traffic import MONTH, record
 
 COUNT, DAYS, BATCH = 10_000_000, 100, 5_000
-PAIRS = 41
+PAIRS = 101
 
 
 def fill(state: State, archive: Archive, count: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import smtplib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_a_vote_before_the_record(tmp_path: Path) -> None:
     with outboxed(tmp_path) as world, world.serving() as (_, port):
         for name in names:
             send(port, name)
-            eventually(lambda name=name: in_account(world, name))
+            eventually(partial(in_account, world, name))
             move(world, name, ACCOUNT, BOX)
         eventually(lambda: len(votes(world)) == len(names), 30)
         assert {"127.0.2.1"} == {vote["client"] for vote in votes(world)}

@@ -177,6 +177,7 @@ def test_what_others_know_is_merged(tmp_path: Path) -> None:
     path = str(tmp_path / "smtp.sqlite3")
     state, archive = State(path), Archive(path)
     base = attrs.evolve(next(iter(month(1))), verdict="accepted", anchor="mdir:a@b/1")
+    base = attrs.evolve(base, seconds=0.0)  # how long its answer took, nobody knows
     known = [attrs.evolve(base, recipients=(one,), accounts=(one,)) for one in ACCOUNTS[:3]]
     for _ in range(2):
         state.merge(known)
@@ -184,6 +185,7 @@ def test_what_others_know_is_merged(tmp_path: Path) -> None:
     assert ACCOUNTS[:3] == record.recipients
     found = archive.figures(day_of(f.date_of(base.at)), VIEW)
     assert (1, base.size, 3) == (found.mails, found.stored, len(found.received))
+    assert (0, 0) == found.answered
     state.close()
     archive.close()
 
@@ -387,6 +389,7 @@ def test_the_command(
     text = capsys.readouterr().out
     assert f"{whole(truths).mails:,} mails received" in text
     assert "\nBy hour\n00\t" in text
+    assert "\nAnswered\nhalf of them within\t64\n99 % within\t128\n" in text
     page = tmp_path / "page.html"
     assert 0 == main(["stats", "--html", str(page), *days])
     assert page.read_text().startswith("<!doctype html>")

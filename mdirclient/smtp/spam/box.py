@@ -193,12 +193,11 @@ class SpamBox:
         """Record a vote; one on a mail without a record when none has followed in time."""
         assert box.votes is not None
         until = box.unknown.setdefault(anchor, time.monotonic() + _FOLLOWING)
-        vote = await asyncio.to_thread(
-            self._votes.add, account, anchor, self._now(), self._owner(account),
-            known_only=time.monotonic() < until,
-        )  # fmt: skip
-        if vote is None:
+        is_own = self._owner(account)
+        is_known = await asyncio.to_thread(self._votes.knows, account, anchor, is_own)
+        if not is_known and time.monotonic() < until:
             return
+        vote = await asyncio.to_thread(self._votes.add, account, anchor, self._now(), is_own)
         del box.unknown[anchor]
         box.votes[anchor] = attrs.evolve(vote, at=self._now())
         event = "spam" if vote.is_known else "spam-unknown"

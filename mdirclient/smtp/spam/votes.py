@@ -74,15 +74,19 @@ class Votes(Tables):
         with self.transaction() as connection:
             return {row[1]: _vote(row) for row in connection.execute(query, (account,))}
 
-    def add(
-        self,
-        account: str,
-        anchor: str,
-        now: float,
-        is_own: Callable[[str], bool],
-        *,
-        known_only: bool = False,
-    ) -> Vote | None:
+    def knows(self, account: str, anchor: str, is_own: Callable[[str], bool]) -> bool:
+        """Whether a mail came to an account by SMTP, as far as is recorded. In a thread.
+
+        Args:
+            account, anchor, is_own: see `add`.
+
+        Raises:
+            StoreError: it cannot be read now.
+        """
+        with self.transaction() as connection:
+            return _found(connection, Vote(account, anchor, 0.0), is_own).is_known
+
+    def add(self, account: str, anchor: str, now: float, is_own: Callable[[str], bool]) -> Vote:
         """Record that an account calls a mail spam; the first time counts.
 
         Whoever brought it has to show anew that it brings good mail: for blocking, and for
@@ -93,10 +97,9 @@ class Votes(Tables):
             anchor: of the mail, canonical.
             now: seconds since 1970.
             is_own: whether a recipient's address is the account's.
-            known_only: nothing is recorded of a mail that did not come to this account by SMTP.
 
         Returns:
-            The vote: this one, or the earlier one. None: nothing was recorded.
+            The vote: this one, or the earlier one.
 
         Raises:
             StoreError: it cannot be written now.
@@ -110,8 +113,6 @@ class Votes(Tables):
                 )
                 return attrs.evolve(_vote(row), is_emptied=False)
             vote = _found(connection, Vote(account, anchor, now), is_own)
-            if known_only and not vote.is_known:
-                return None
             connection.execute(
                 f"INSERT INTO vote ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
                 attrs.astuple(vote),

@@ -114,7 +114,7 @@ def _names(record: Record, hour: int) -> Iterator[tuple[str, str]]:
             yield SOURCE, source(record.client)
     yield from ((RECEIVED, account) for account in dict.fromkeys(record.accounts))
     yield from ((REASON, reason) for reason in record.reasons)
-    if record.verdict == "accepted":
+    if record.verdict == "accepted" and record.seconds:
         yield LATENCY, str(_bucket(record.seconds))
 
 
