@@ -131,10 +131,9 @@ def _tables(figures: Figures) -> Iterator[Table]:
     yield _rows("Called spam by", figures.reporters)
     yield _rows("From where", figures.sites)
     yield _rows("To where", figures.destinations)
-    half, most = figures.answered
+    shares = zip(("half of them within", "99 % within"), figures.answered, strict=True)
     yield "Answered", ("share", "milliseconds"), [
-        ("half of them within", f"{half:,}"),
-        ("99 % within", f"{most:,}"),
+        (share, f"{found:,}") for share, found in shares if found
     ]  # fmt: skip
     counts = (figures.delayed, figures.returned, figures.never_returned)
     names = ("told to come again", "came again", "did not")

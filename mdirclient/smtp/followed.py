@@ -74,8 +74,9 @@ class Followed:
     ) -> None:
         #: Identity → entry; the oldest first.
         self.entries: dict[str, Live] = {}
-        #: Identities of entries that came, changed or went; who reads it empties it.
-        self.touched: set[str] = set()
+        #: Identities of entries that came, changed or went, for who reads and empties it; None:
+        #: nobody does.
+        self.touched: set[str] | None = None
         #: Whether everything up to now was read.
         self.is_current = False
         self._mdird = mdird
@@ -180,7 +181,8 @@ class Followed:
                     patches.append(event)
                 elif isinstance(event, Now):
                     if is_listed:
-                        self.touched.update(self.entries)
+                        if self.touched is not None:
+                            self.touched.update(self.entries)
                         self.entries, is_listed = {}, False
                     for patch in patches:
                         self._apply(patch)
@@ -196,7 +198,8 @@ class Followed:
     def _apply(self, patch: Patch) -> None:
         header = patch.header
         identity = header.get("url") or f"{header.get('id')}/{header.get('name')}"
-        self.touched.add(identity)
+        if self.touched is not None:
+            self.touched.add(identity)
         kind = header.get("type")
         is_any = self._kind == ANY and "url" in header and kind not in _OF_FOLDERS
         if patch.action == "+" and (is_any or kind == self._kind):

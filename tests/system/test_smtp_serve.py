@@ -18,6 +18,7 @@ from mdirclient import Header
 from mdirclient.errors import StoreError, reply_error
 from mdirclient.mdird.users import remove_user
 from mdirclient.smtp.accounts import add_account
+from mdirclient.smtp.serve import server as servers
 from mdirclient.smtp.serve.limits import Limits
 from mdirclient.smtp.state import Record, State
 from mdirclient.smtp.statistics.totals import Total
@@ -371,6 +372,8 @@ def test_lmtp_has_an_outcome_for_each(tmp_path: Path) -> None:
         with contextlib.closing(sqlite3.connect(world.state.path)) as connection:
             expected = [("reason", "451 4.3.0", 1), ("received", JO, 1)]
             eventually(lambda: connection.execute(query).fetchall() == expected)
+        (record,) = world.state.since(0)
+        assert ((JO, JO), (f"451 {LI}",)) == (record.recipients, record.refused)
 
 
 def test_the_store_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -437,6 +440,24 @@ def test_records_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 == state.forget(time.time() + 1)
     assert () == state.since(0)
     state.close()
+
+
+def test_records_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are tried again, though nothing else comes."""
+    monkeypatch.setattr(servers, "_RECORDING_AGAIN", 0.1)
+    with smtp_serving(tmp_path) as world:
+        add, tries = world.state.add, list[int]()
+
+        def fails_once(records: Sequence[Record], events: Sequence[Total] = ()) -> None:
+            tries.append(len(records))
+            if len(tries) == 1:
+                raise StoreError("busy")
+            add(records, events)
+
+        monkeypatch.setattr(world.state, "add", fails_once)
+        send(world, crlf(small(1)))
+        eventually(lambda: len(world.state.since(0)) == 1)
+        assert [1, 1] == tries
 
 
 def test_mails_with_many_large_headers(tmp_path: Path) -> None:

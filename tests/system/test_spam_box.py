@@ -181,6 +181,25 @@ def test_the_command_alone(tmp_path: Path) -> None:
         assert 64 == world.run("spam", "--kept", "-1").returncode
 
 
+def test_the_command_beside_a_server(tmp_path: Path) -> None:
+    """It waits: two would take what the other empties for a second thought."""
+    names = [f"mail{number}" for number in range(6)]
+    with outboxed(tmp_path) as world:
+        with world.serving("--spam-kept", "0") as (_, port):
+            world.start_command("spam", "--kept", "0")
+            eventually(lambda: "spam-waits holder=" in world.log)
+            for name in names:
+                send(port, name)
+                eventually(partial(in_account, world, name))
+                move(world, name, ACCOUNT, BOX)
+            eventually(lambda: in_box(world) == 0, 30)
+            assert len(names) == len(votes(world))
+            send(port, "last")
+            eventually(partial(in_account, world, "last"))
+        move(world, "last", ACCOUNT, BOX)  # the server has ended
+        eventually(lambda: len(votes(world)) == len(names) + 1, 30)
+
+
 def test_a_damaged_database(tmp_path: Path) -> None:
     """It is set aside and named; what the mdir has is known again, and mail comes meanwhile."""
     with outboxed(tmp_path) as world:

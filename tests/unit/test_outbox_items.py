@@ -66,10 +66,11 @@ def test_a_folder_changes_between_two_questions() -> None:
     followed = Followed(nothing, "x", None, lambda: None, lambda *_, **__: None, event="stale")
     box = Box(followed)
     followed.entries[ANCHOR] = live(ANCHOR)
-    followed.touched = {ANCHOR}
+    assert followed.touched == set()
+    followed.touched.add(ANCHOR)
     assert box.item("al@a.test", ANCHOR, is_whole=False)
     del followed.entries[ANCHOR]
-    followed.touched = {ANCHOR}
+    followed.touched.add(ANCHOR)
     assert box.item("al@a.test", ANCHOR, is_whole=True) is None
     assert {ANCHOR} == box.changed()
     assert set() == box.changed()

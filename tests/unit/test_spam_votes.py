@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import attrs
 import pytest
 
-from mdirclient import aio, connect
+from mdirclient import Header, _fs, aio, connect
 from mdirclient.errors import TransportError
 from mdirclient.settings import Settings
 from mdirclient.smtp.accounts import Places, add_account
@@ -42,15 +44,15 @@ def test_nothing_is_due_while_the_mdird_is_away(tmp_path: Path) -> None:
         followed = Followed(nothing, "x", None, lambda: None, log, event="stale")
         late = {"mdir:a@b/1": Vote("jo@ours.test", "mdir:a@b/1", 1.0)}
         task = asyncio.create_task(asyncio.sleep(0))
-        box._boxes["jo@ours.test"] = _Box(followed, task, late)
+        box._boxes["jo@ours.test"] = late_box = _Box(followed, task, late, due=6.0)
         found = [await box._work_all()]
-        followed.is_current = True
+        followed.is_current, late_box.due = True, 105.0
         found.append(await box._work_all())
         await task
         votes.close()
         return found
 
-    assert [None, 0.0] == asyncio.run(waits())
+    assert [None, 5.0] == asyncio.run(waits())
 
 
 class _Died(BaseException):
@@ -63,6 +65,7 @@ class World:
 
     url: str
     path: str
+    box: SpamBox | None = None
 
     def mail(self, name: str, *fields: tuple[str, str]) -> str:
         """A mail that came, and is in the box now; its anchor."""
@@ -87,6 +90,11 @@ class World:
         with contextlib.closing(Votes(self.path)) as votes:
             return sorted(one.anchor for one in votes.listed() if one.is_known)
 
+    def put(self, account: str, name: str) -> None:
+        """Somebody puts something into a box of which nothing is known."""
+        with connect(self.url) as mdird:
+            mdird.put(f"{PLACES.spam}/{account}", Header([("url", f"mdir:{name}@x.test/1")]))
+
     def run(self, until: Callable[[], bool]) -> None:
         """A server's spam box, until something is so, or the server dies."""
 
@@ -98,7 +106,7 @@ class World:
             async with await aio.connect(settings=settings) as mdird:
                 following = Following(mdird, PLACES, log)
                 with contextlib.closing(Votes(self.path)) as votes:
-                    box = SpamBox(
+                    box = self.box = SpamBox(
                         mdird, following, votes, folder=PLACES.spam, kept=0, log=log,
                         now=lambda: 100.0,
                     )  # fmt: skip
@@ -175,6 +183,78 @@ def test_a_removal_that_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> 
     assert 2 == len(tries)
 
 
+def test_a_busy_box_and_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often one changes, the other is looked at when it is due."""
+    monkeypatch.setattr(boxes, "_FOLLOWING", 1.0)
+    with connect(world.url) as mdird:
+        add_account(mdird, PLACES, LI)
+    world.put(JO, "unknown")
+    count, began = itertools.count(), time.monotonic()
+
+    def has_voted() -> bool:
+        if time.monotonic() > began + 0.5:
+            world.put(LI, f"mail{next(count)}")
+        with contextlib.closing(Votes(world.path)) as votes:
+            return any(one.account == JO for one in votes.listed())
+
+    world.run(has_voted)
+    assert has_voted()
+
+
+def test_another_box_on_the_same_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits until the first one ends."""
+    monkeypatch.setattr(boxes, "_FAILING", 0.1)
+    anchor, began = world.mail("one"), time.monotonic()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_fs.lock(f"{world.path}.lock", timeout=0))
+
+        def is_waiting() -> bool:
+            if time.monotonic() < began + 1:
+                return False
+            assert [] == world.votes()
+            return True
+
+        world.run(is_waiting)
+    world.run(lambda: world.votes() == [anchor] and world.is_empty())
+    assert [anchor] == world.votes()
+
+
+def test_what_is_unknown_and_taken_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no vote, and not looked for any more."""
+    monkeypatch.setattr(boxes, "_FOLLOWING", 60.0)
+    world.put(JO, "unknown")
+    seen: list[bool] = []
+
+    def is_forgotten() -> bool:
+        box = world.box._boxes.get(JO) if world.box else None
+        is_waiting = bool(box and box.unknown)
+        if is_waiting and not seen:
+            seen.append(True)
+            with connect(world.url) as mdird:
+                mdird.remove(f"{PLACES.spam}/{JO}", Header([("url", "mdir:unknown@x.test/1")]))
+        return bool(seen) and not is_waiting
+
+    world.run(is_forgotten)
+    assert is_forgotten()
+    assert [] == world.votes()
+
+
+def test_an_old_vote_on_the_same_network(world: World) -> None:
+    """It does not keep what was learned after it from coming back."""
+    state = State(world.path)
+    state.add([attrs.evolve(_RECORD, anchor=f"mdir:{name}@x.test/1") for name in "ab"])
+    state.close()
+    with contextlib.closing(Votes(world.path)) as votes:
+        votes.add(JO, "mdir:a@x.test/1", 9.0, lambda one: one == JO)
+        votes.empty(JO, "mdir:a@x.test/1")
+        with votes.transaction() as connection:
+            connection.execute("INSERT INTO good VALUES ('192.0.2.1', 50)")
+        votes.add(JO, "mdir:b@x.test/1", 99.0, lambda one: one == JO)
+        assert [0, 0, 0] == _trusted(world.path)
+        assert votes.undo(JO, "mdir:b@x.test/1")
+        assert [1, 0, 0] == _trusted(world.path)
+
+
 def test_a_mail_of_a_type(world: World) -> None:
     """A notification that comes by SMTP is a mail like others."""
     anchor = world.mail("one", ("type", "delivery-status"))
@@ -218,7 +298,7 @@ def test_a_second_thought_gives_back_what_was_known(world: World) -> None:
         assert [1, 1, 2] == _trusted(world.path)
         votes.add(JO, "mdir:a@x.test/1", 9.0, lambda one: one == JO)
         votes.empty(JO, "mdir:a@x.test/1")
-        votes.undo(JO, "mdir:a@x.test/1")  # it left by us
+        assert not votes.undo(JO, "mdir:a@x.test/1")  # it left by us
         assert [0, 0, 1] == _trusted(world.path)
         assert 1 == len(list(votes.listed()))
         # What a user of ours sent says nothing of the network from which it was sent.

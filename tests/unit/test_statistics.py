@@ -307,6 +307,23 @@ def test_an_asn_database(played: tuple[Archive, dict[int, Truth]], tmp_path: Pat
     assert row.share == pytest.approx((expected + spam) / (total.refused + total.spam))
 
 
+def test_owners_of_a_network_that_is_truncated() -> None:
+    """Where it has several, nobody is named for what another did."""
+    rows = [
+        totals.Total(1, totals.SOURCE, f"192.0.{number}.0/24", verdict, 9, 9)
+        for number, verdict in ((1, "refused"), (2, "accepted"), (9, "refused"))
+    ]
+    found = f.figures_of(
+        rows, (), server="x", period=day_of(FIRST), owner_source="x",
+        owner=lambda network: "AS1" if network < "192.0.2" else "AS2",
+        hide=lambda name: name.replace("1.0/24", "0.0/16").replace("2.0/24", "0.0/16"),
+    )  # fmt: skip
+    expected = [("192.0.0.0/16", "192.0.0.0/16", 9, 9), ("192.0.9.0/24", "AS2", 0, 9)]
+    assert expected == [
+        (one.network, one.owner, one.accepted, one.refused) for one in found.sources
+    ]
+
+
 def test_owners(tmp_path: Path) -> None:
     """Without a database the network; with one that is none a clear error."""
     owner, source = owners(Settings({}))
@@ -415,8 +432,9 @@ def test_the_command_only_reads(
     state = State(str(path))
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        for words in (["stats", "--json"], ["spam", "--list"]):
+        for words in (["stats", "--json"], ["spam", "--list"], ["stats"]):
             assert 0 == main(words)
+    assert "Answered" not in capsys.readouterr().out  # where nothing came
     state.close()
 
 

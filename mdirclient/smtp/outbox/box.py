@@ -21,6 +21,7 @@ class Box:
 
     def __init__(self, followed: Followed) -> None:
         self._followed = followed
+        self._touched = followed.touched = set[str]()
         self._anchors: dict[str, str] = {}  # of each entry
         self._urls: dict[str, dict[str, None]] = {}  # of each anchor
         self._heads: dict[str, str] = {}  # of each anchor that is there
@@ -34,8 +35,8 @@ class Box:
 
     def _catch_up(self) -> None:
         """The entries change by themselves, between any two calls."""
-        touched, self._followed.touched = self._followed.touched, set()
-        for url in touched:
+        while self._touched:
+            url = self._touched.pop()
             before = self._anchors.pop(url, None)
             if before is not None:
                 self._changed.add(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from mdirclient.smtp.engine import Connection, Forwarded, Path, Reply
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from mdirclient.smtp.book import Account
     from mdirclient.smtp.serve.server import Listener
 
-#: Recipients that were refused, of which the record tells.
+#: Recipients that were refused, of which the record tells; and of which the reasons are counted.
 _MAX_REFUSED: Final = 50
+_MAX_REASONS: Final = 1_000
 #: Replies that say why a mail was not taken.
 _VERDICTS: Final = {
     answers.NO_ACCOUNT: UNKNOWN,
@@ -113,7 +115,16 @@ class Note:
         self._last = reply
         if len(self.refused) < _MAX_REFUSED:
             self.refused.append(f"{reply.code} {path}")
+        if len(self.reasons) < _MAX_REASONS:
             self.reasons.append(f"{reply.code} {reply.enhanced}")
+
+    def settle(self, answered: Sequence[Reply]) -> None:
+        """Each recipient that was accepted has its own reply in the end (RFC 2033 §4.2)."""
+        pairs = list(zip(self.recipients, answered, strict=True))
+        self.recipients = [one for one, reply in pairs if reply.is_positive]
+        for (path, _), reply in pairs:
+            if not reply.is_positive:
+                self.refuse(path, reply)
 
     def record(
         self, reply: Reply | None, now: float, *, anchor: str = "", verdict: str = ""

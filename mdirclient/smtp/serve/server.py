@@ -61,6 +61,8 @@ _DAY: Final = 86_400.0
 #: cost less together.
 _RECORDING: Final = 0.02
 _RECORDING_TOGETHER: Final = 0.5
+#: Seconds after which records that could not be kept are tried again, if no other comes before.
+_RECORDING_AGAIN: Final = 5.0
 _MAX_RECORDS: Final = 10_000
 #: Rows after which the oldest are forgotten at once, and not within the hour.
 _MAX_NEW: Final = 50_000
@@ -185,8 +187,10 @@ class Server:
             await asyncio.wait([self._recording])
         for task in list(self._tasks):
             task.cancel()
+        records, self._records = self._records, []
+        events, self._events = self._events, []
         try:
-            await asyncio.to_thread(self._state.add, self._records, self._events)
+            await asyncio.to_thread(self._state.add, records, events)
         except MdirError as error:
             self.log("state-failed", error=error)
 
@@ -321,17 +325,10 @@ class Server:
         if mail.note.is_overdue:  # the client was told to try again
             return mail.note.record(answers.TRY_AGAIN, now, anchor=str(anchor))
         verdict = ACCEPTED if best.is_positive else ""
+        if verdict and mail.each_alone:
+            mail.note.settle(replies)
         last = best if verdict else worst
-        record = mail.note.record(last, now, anchor=str(anchor), verdict=verdict)
-        if not (verdict and mail.each_alone):
-            return record
-        got = zip(mail.note.recipients, replies, strict=True)
-        refused = [f"{reply.code} {reply.enhanced}" for reply in replies if not reply.is_positive]
-        return attrs.evolve(
-            record,
-            accounts=tuple(account.name for (_, account), reply in got if reply.is_positive),
-            reasons=(*record.reasons, *refused),
-        )
+        return mail.note.record(last, now, anchor=str(anchor), verdict=verdict)
 
     def _tell(self, record: Record) -> None:
         """One line for each mail."""
@@ -362,10 +359,11 @@ class Server:
                 self._recorded = self.loop.time()
                 self._kept += len(records)
         except MdirError as error:
-            # They are tried again with the next; without end it would be a leak.
+            # They are tried again; without end it would be a leak.
             self._records = [*records, *self._records][-_MAX_RECORDS:]
             self._events = [*events, *self._events][-_MAX_RECORDS:]
             self.log("state-failed", error=error)
+            self.loop.call_later(_RECORDING_AGAIN, self._keep_soon)
         finally:
             self._is_recording = False
         if self._kept > _MAX_NEW:  # strangers make a row for each MAIL

@@ -8,13 +8,15 @@ Reads and writes the mdir, and tables of the SMTP server's own database.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from mdirclient.errors import MdirError
+from mdirclient import _fs
+from mdirclient.errors import LockTimeoutError, MdirError
 from mdirclient.header import Header
 from mdirclient.smtp.followed import ANY, Followed
 from mdirclient.smtp.outbox.item import anchor_of
@@ -48,6 +50,9 @@ class _Box:
         votes: anchor → vote, of what is in it; None: not read yet.
         leaving: anchor of what was told to leave → the last version of its entries.
         unknown: anchor of a mail without a record → until when one may follow.
+        looked: when records for these were looked for.
+        due: when the next mail is to leave, in seconds since 1970; None: there is none.
+        again: when what failed is tried again; None: it did not.
     """
 
     followed: Followed
@@ -55,6 +60,22 @@ class _Box:
     votes: dict[str, Vote] | None = None
     leaving: dict[str, int] = attrs.field(factory=dict)
     unknown: dict[str, float] = attrs.field(factory=dict)
+    looked: float = 0.0
+    due: float | None = None
+    again: float | None = None
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until there is something to do though nothing changes; None: nothing.
+
+        Args:
+            now: seconds since 1970; all else is of a clock that nobody turns.
+        """
+        if self.again is not None:
+            return max(0.0, self.again - time.monotonic())
+        waits = [] if self.due is None else [max(0.0, self.due - now)]
+        if self.unknown:
+            waits.append(max(0.0, self.looked + _LOOKING - time.monotonic()))
+        return min(waits, default=None)
 
 
 class SpamBox:
@@ -95,18 +116,32 @@ class SpamBox:
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
-        """Record and empty until cancelled."""
+        """Record and empty until cancelled.
+
+        Of several on one database one does, and the others wait: what one empties another would
+        take for the user's second thought.
+        """
+        is_waiting = False
+        while True:
+            try:
+                with _fs.lock(f"{self._votes.path}.lock", timeout=0):
+                    await self._run()
+            except LockTimeoutError as error:
+                if not is_waiting:
+                    self._log("spam-waits", holder=error.holder)
+                is_waiting = True
+                await asyncio.sleep(_FAILING)
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._root.run())
             wait: float | None = None
             while True:
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._woken.wait()
                         await asyncio.sleep(_COLLECTING)
-                except TimeoutError:
-                    self._touched.update(self._boxes)
                 self._woken.clear()
                 self._follow_folders()
                 wait = await self._work_all()
@@ -134,25 +169,23 @@ class SpamBox:
         return touch
 
     async def _work_all(self) -> float | None:
-        """Work on what changed; seconds until something is to leave a box."""
-        touched, self._touched = self._touched, set()
+        """Work on what changed or is due; seconds until something is due again."""
         if not self._following.is_current:  # whose addresses are whose is not known
-            self._touched |= touched
             return _FAILING
-        for account in touched & self._boxes.keys():
+        touched, self._touched = self._touched, set()
+        for account, box in self._boxes.items():
+            if account not in touched and box.wait(self._now()) != 0:
+                continue
             try:
-                await self._work(account, self._boxes[account])
+                await self._work(account, box)
+                box.again = None
             except (MdirError, OSError) as error:
                 self._log("spam-failed", account=account, reason=error)
-                self._touched.add(account)
-        if self._touched:
-            return _FAILING
+                box.again = time.monotonic() + _FAILING
         # What is not followed for now says so itself when it is again: nothing is due before.
-        boxes = [box for box in self._boxes.values() if box.followed.is_current]
-        if any(box.unknown for box in boxes):
-            return _LOOKING
-        dues = [vote.at + self._kept for box in boxes for vote in (box.votes or {}).values()]
-        return max(0.0, min(dues) - self._now()) if dues else None
+        boxes = (box for box in self._boxes.values() if box.followed.is_current)
+        waits = [box.wait(self._now()) for box in boxes]
+        return min((one for one in waits if one is not None), default=None)
 
     async def _work(self, account: str, box: _Box) -> None:
         if not box.followed.is_current:
@@ -168,26 +201,18 @@ class SpamBox:
                 entries.setdefault(anchor, []).append(url)
         box.leaving = {one: last for one, last in box.leaving.items() if one in present}
         for anchor in box.votes.keys() - entries.keys():
-            await asyncio.to_thread(self._votes.undo, account, anchor)
+            is_undone = await asyncio.to_thread(self._votes.undo, account, anchor)
             del box.votes[anchor]
-            self._log("spam-undone", account=account, anchor=anchor)
+            if is_undone:  # else it left by us, and only the answer was lost
+                self._log("spam-undone", account=account, anchor=anchor)
         box.unknown = {one: until for one, until in box.unknown.items() if one in entries}
         for anchor in entries.keys() - box.votes.keys():
             await self._vote(account, box, anchor)
         for anchor, vote in list(box.votes.items()):
             if vote.at + self._kept <= self._now():
-                # First here: else the removal would be taken for the user's.
-                await asyncio.to_thread(self._votes.empty, account, anchor)
-                del box.votes[anchor]
-                urls = entries[anchor]
-                lives = [box.followed.entries.get(url) for url in urls]
-                box.leaving[anchor] = max((live.version for live in lives if live), default=0)
-                try:
-                    await self._remove(account, urls)
-                except BaseException:  # it is still there, and still due
-                    del box.leaving[anchor]
-                    box.votes[anchor] = vote
-                    raise
+                await self._empty(account, box, anchor, entries[anchor])
+        box.looked = time.monotonic()
+        box.due = min((vote.at + self._kept for vote in box.votes.values()), default=None)
 
     async def _vote(self, account: str, box: _Box, anchor: str) -> None:
         """Record a vote; one on a mail without a record when none has followed in time."""
@@ -205,6 +230,21 @@ class SpamBox:
             event, account=account, sender=vote.sender or None, client=vote.client or None,
             anchor=anchor,
         )  # fmt: skip
+
+    async def _empty(self, account: str, box: _Box, anchor: str, urls: list[str]) -> None:
+        """Let a mail leave a box."""
+        assert box.votes is not None
+        # First here: else the removal would be taken for the user's.
+        await asyncio.to_thread(self._votes.empty, account, anchor)
+        vote = box.votes.pop(anchor)
+        lives = [box.followed.entries.get(url) for url in urls]
+        box.leaving[anchor] = max((live.version for live in lives if live), default=0)
+        try:
+            await self._remove(account, urls)
+        except BaseException:  # it may still be there, and still due
+            del box.leaving[anchor]
+            box.votes[anchor] = vote
+            raise
 
     async def _remove(self, account: str, urls: list[str]) -> None:
         async with self._mdird.batch() as batch:

@@ -125,19 +125,23 @@ class Votes(Tables):
                 )
             return vote
 
-    def undo(self, account: str, anchor: str) -> None:
+    def undo(self, account: str, anchor: str) -> bool:
         """A mail is none after all: the vote is gone, and what was known before is known again.
+
+        Returns:
+            Whether it is so: not of a mail that leaves the box by us.
 
         Raises:
             StoreError: it cannot be written now.
         """
         with self.transaction() as connection:
             where = f"WHERE {_KEY} AND NOT is_emptied"
-            query = f"SELECT client, struck FROM vote {where}"  # noqa: S608 - of constants
+            query = f"SELECT client, at, struck FROM vote {where}"  # noqa: S608 - of constants
             row = connection.execute(query, (account, anchor)).fetchone()
             connection.execute(f"DELETE FROM vote {where}", (account, anchor))  # noqa: S608
-            if row and row[1]:
-                _trust(connection, row[0], json.loads(row[1]))
+            if row and row[2]:
+                _trust(connection, row[0], row[1], json.loads(row[2]))
+            return row is not None
 
     def empty(self, account: str, anchor: str) -> None:
         """A mail leaves the box by us from now on.
@@ -198,14 +202,15 @@ def _distrust(connection: sqlite3.Connection, vote: Vote) -> dict[str, list[list
 
 
 def _trust(
-    connection: sqlite3.Connection, client: str, struck: dict[str, list[list[object]]]
+    connection: sqlite3.Connection, client: str, at: float, struck: dict[str, list[list[object]]]
 ) -> None:
     """The same backwards; what was learned meanwhile stays.
 
-    Where another vote says the same of the network, it is that one now which took the rows.
+    Where a vote of the same time or a later one says the same of the network, it is that one now
+    which took the rows. What an earlier vote said did not hold any more.
     """
-    query = "SELECT account, anchor, client, struck FROM vote WHERE client <> ''"
-    for account, anchor, other, known in connection.execute(query).fetchall():
+    query = "SELECT account, anchor, client, struck FROM vote WHERE at >= ? AND client <> ''"
+    for account, anchor, other, known in connection.execute(query, (at,)).fetchall():
         if subnet(other) == subnet(client):
             rows = json.loads(known or "{}")
             joined = {table: [*struck[table], *rows.get(table, ())] for table in struck}

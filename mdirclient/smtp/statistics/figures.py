@@ -372,8 +372,9 @@ def _by_owner(sources: Iterable[Source]) -> list[Source]:
 def _joined(name: str, before: Source | None, one: Source) -> Source:
     if before is None:
         return attrs.evolve(one, network=name)
+    owner = one.owner if one.owner == before.owner else name  # it has several
     return Source(
-        name, one.owner, before.accepted + one.accepted, before.refused + one.refused,
+        name, owner, before.accepted + one.accepted, before.refused + one.refused,
         before.spam + one.spam, before.share + one.share,
     )  # fmt: skip
 
