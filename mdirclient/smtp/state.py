@@ -384,6 +384,9 @@ def open_state(path: str, now: float) -> tuple[State, str | None]:
     Raises:
         StoreError: it cannot be opened, and is not damaged.
     """
+    fresh = f"{path}.new"
+    if os.path.lexists(fresh) and not os.path.lexists(path):  # killed when it was to take the place
+        _fs.replace_with(fresh, path)
     try:
         if os.path.lexists(path) and os.path.getsize(path) < _SMALLEST:
             raise StoreError(f"{path}: cut off") from sqlite3.DatabaseError("cut off")
@@ -399,12 +402,21 @@ def open_state(path: str, now: float) -> tuple[State, str | None]:
     else:
         return state, None
     aside = f"{path}.damaged-{now:.0f}"
-    for suffix in ("", "-wal", "-shm"):
+    _make_fresh(fresh, now)
+    for suffix in ("-wal", "-shm", ""):  # none of it may be taken for the new one's
         with contextlib.suppress(FileNotFoundError):
             _fs.replace_with(path + suffix, aside + suffix)
+    _fs.replace_with(fresh, path)
+    return State(path), aside
+
+
+def _make_fresh(path: str, now: float) -> None:
+    """Make a database that is to be filled; one that was begun with is gone."""
+    for suffix in ("-wal", "-shm", ""):
+        _fs.remove(path + suffix)
     state = State(path)
     state.begin(now)
-    return state, aside
+    state.close()
 
 
 def _is_damaged(error: BaseException | None) -> bool:

@@ -17,7 +17,7 @@ import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from mdirclient import Header
+from mdirclient import Header, _fs
 from mdirclient._sqlite import connect as sqlite_connect
 from mdirclient.cli.smtp import main
 from mdirclient.errors import SettingsError, StoreError
@@ -486,3 +486,32 @@ def test_a_file_that_is_damaged(tmp_path: Path, place: int) -> None:
     state.close()
     with pytest.raises(StoreError, match="newer version"):
         open_state(str(path), 2.0)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_a_server_that_dies_when_a_damaged_file_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Wherever it dies, the next one has a database that is to be filled, and the damaged one."""
+    path, real, moves = tmp_path / "smtp.sqlite3", _fs.replace_with, list[str]()
+    path.write_bytes(b"nonsense" * 10_000)
+
+    def dies(staged: str, target: str) -> None:
+        moves.append(staged)
+        if len(moves) == step:
+            raise _Died
+        real(staged, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_fs, "replace_with", dies)
+        with pytest.raises(_Died):
+            open_state(str(path), 7.0)
+    state, _ = open_state(str(path), 8.0)
+    assert state.filling() in (7.0, 8.0)
+    state.close()
+    assert b"nonsense" * 10_000 in [one.read_bytes() for one in tmp_path.glob("*.damaged-?")]
+    assert not list(tmp_path.glob("*.new*"))
+
+
+class _Died(BaseException):
+    """The server is killed here."""
