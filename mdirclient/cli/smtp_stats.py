@@ -61,8 +61,11 @@ def _stats(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     view = view_of(settings)
     period = _period(arguments.since, arguments.until)
-    if arguments.html == "" or os.path.isdir(arguments.html or ""):
-        raise UsageError(f"--html: expected a file, not {arguments.html!r}")
+    path = arguments.html
+    if path == "" or (
+        path not in (None, "-") and os.path.exists(path) and not os.path.isfile(path)
+    ):
+        raise UsageError(f"--html: expected a file, or - for standard output, not {path!r}")
     with contextlib.closing(Archive(settings.smtp_state(), read_only=True)) as archive:
         figures = archive.figures(period, view)
     if arguments.json:
@@ -93,9 +96,10 @@ def _write_page(figures: Figures, path: str) -> None:
 
     page = page_of(figures)
     if path == "-":
-        sys.stdout.write(page)
+        sys.stdout.buffer.write(page.encode())
     else:
-        _fs.replace(path, page.encode(), staged=f"{path}.new")
+        path = os.path.realpath(path)
+        _fs.replace(path, page.encode(), staged=f"{path}.{os.urandom(4).hex()}")
 
 
 # -- on a terminal

@@ -110,6 +110,8 @@ MIGRATIONS: Final = (
 #: Bytes of the smallest database.
 _SMALLEST: Final = 100
 _TIMEOUT: Final = 10.0
+#: Seconds in which a large database can be looked through.
+_LOOKING: Final = 300.0
 #: Rows that are forgotten in one transaction.
 _PAGE: Final = 5_000
 
@@ -308,10 +310,10 @@ class State:
 
         The totals of it stay.
         """
-        query = "SELECT id FROM mail ORDER BY id DESC LIMIT 1 OFFSET ?"
+        query = "SELECT at FROM mail ORDER BY at DESC LIMIT 1 OFFSET ?"
         with self._telling(), self._lock:
             row = self._connection.execute(query, (most,)).fetchone()
-        count = self._remove("id <= ? ORDER BY id", row[0]) if row else 0
+        count = self._remove("at <= ? ORDER BY at", row[0]) if row else 0
         return count + self._remove("at < ? ORDER BY at", before)
 
     def _remove(self, where: str, value: float) -> int:
@@ -374,6 +376,8 @@ class State:
 def open_state(path: str, now: float) -> tuple[State, str | None]:
     """Open the database, and look whether it is whole; one that is damaged is set aside.
 
+    Of several processes that do so one does, and the others wait.
+
     Args:
         path: of the file.
         now: seconds since 1970, for the name of what is set aside.
@@ -383,7 +387,14 @@ def open_state(path: str, now: float) -> tuple[State, str | None]:
 
     Raises:
         StoreError: it cannot be opened, and is not damaged.
+        LockTimeoutError: another process has looked at it for minutes.
     """
+    _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
+    with _fs.lock(f"{path}.opening", timeout=_LOOKING):
+        return _opened(path, now)
+
+
+def _opened(path: str, now: float) -> tuple[State, str | None]:
     fresh = f"{path}.new"
     if os.path.lexists(fresh) and not os.path.lexists(path):  # killed when it was to take the place
         _fs.replace_with(fresh, path)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
@@ -207,7 +209,8 @@ def test_the_time_of_a_header(monkeypatch: pytest.MonkeyPatch) -> None:
     by_user = record_of(sent, ACCOUNTS[0])
     assert by_user
     assert "jo@x.test" == by_user.user
-    assert record_of(Header([*header, ("message-size", "9" * 30)]), ACCOUNTS[0]) is None
+    for size in ("9" * 30, "0" * 20 + "9" * 19, "9" * 5_000, "-1", "1e3"):
+        assert record_of(Header([*header, ("message-size", size)]), ACCOUNTS[0]) is None
     monkeypatch.undo()
     time.tzset()
 
@@ -222,11 +225,12 @@ def test_what_is_hidden_is_sorted_after(tmp_path: Path) -> None:
     literal = attrs.evolve(
         base, verdict="accepted", reverse_path="a@[203.0.113.77]", client="10.1.0.1"
     )
-    state.add([*few, *many, literal])
+    bare = attrs.evolve(literal, reverse_path="a@203.0.113.78")
+    state.add([*few, *many, literal, bare])
     day = day_of(f.date_of(base.at))
     found = archive.figures(day, attrs.evolve(VIEW, privacy="truncated"))
     assert ["10.2.0.0/16", "10.1.0.0/16"] == [one.network for one in found.sources]
-    assert [("203.0.0.0/16", 1)] == [(row.name, row.mails) for row in found.sites]
+    assert [("203.0.0.0/16", 2)] == [(row.name, row.mails) for row in found.sites]
     hidden = archive.figures(day, attrs.evolve(VIEW, privacy="hashed"))
     assert "203.0" not in json.dumps(as_json(hidden)) + page_of(hidden)
     state.close()
@@ -242,7 +246,61 @@ def test_a_report_is_made_once(played: tuple[Archive, dict[int, Truth]]) -> None
     assert not archive.is_published("r", 9.0)
     archive.publish("r")
     assert archive.is_published("r", 9.0)
+    assert archive.message("r", lambda: b"late", 9.0) is None  # another process was first
     assert not archive.is_published("r", 7.0)  # the clock was wrong then, or is now
+    assert b"right" == archive.message("r", lambda: b"right", 7.0)
+
+
+def test_two_processes_make_a_report(played: tuple[Archive, dict[int, Truth]]) -> None:
+    """The first one's counts, also while the second one makes it."""
+    archive, _ = played
+
+    def make() -> bytes:
+        assert b"first" == archive.message("two", lambda: b"first", 8.0)
+        return b"second"
+
+    assert b"first" == archive.message("two", make, 8.0)
+
+
+def test_a_message_of_the_future(played: tuple[Archive, dict[int, Truth]]) -> None:
+    """What was begun when the clock was ahead is made anew, and comes once."""
+    archive, _ = played
+    assert b"half" == archive.message("ahead", lambda: b"half", 900.0)
+    assert b"whole" == archive.message("ahead", lambda: b"whole", 8.0)
+    archive.publish("ahead")
+    assert archive.is_published("ahead", 9.0)
+
+
+def test_who_closes_waits_for_who_reads(tmp_path: Path) -> None:
+    """A statement that runs in a thread is not taken from it."""
+    archive, order = Archive(str(tmp_path / "smtp.sqlite3")), list[str]()
+    is_reading = threading.Event()
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 2000000)"
+
+    def read() -> None:
+        with archive.reading() as connection:
+            is_reading.set()
+            connection.execute(f"{endless} SELECT max(x) FROM n").fetchone()
+            order.append("read")
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert is_reading.wait(10)
+    archive.close()
+    order.append("closed")
+    thread.join()
+    assert ["read", "closed"] == order
+
+
+def test_the_oldest_are_forgotten(tmp_path: Path) -> None:
+    """By their time: what a new database was filled with came after what is new."""
+    state = State(str(tmp_path / "smtp.sqlite3"))
+    base = next(iter(month(1)))
+    for at in (90.0, 91.0, 1.0, 2.0, 3.0):
+        state.add([attrs.evolve(base, at=at)])
+    assert 3 == state.forget(0.0, 2)
+    assert [90.0, 91.0] == [one.at for one in state.since(0)]
+    state.close()
 
 
 def test_periods() -> None:
@@ -367,7 +425,8 @@ def test_a_page_of_strangers(tmp_path: Path) -> None:
     state.add([attrs.evolve(strange, accounts=(evil,), reasons=(evil,))])
     found = archive.figures(day_of(f.date_of(base.at)), attrs.evolve(VIEW, server=evil))
     page = _Page()
-    page.feed(page_of(found))
+    page.feed(text := page_of(found))
+    assert "\u202e" not in text
     assert ([], []) == (page.open, page.outside)
     state.close()
     archive.close()
@@ -410,7 +469,14 @@ def test_the_command(
     page = tmp_path / "page.html"
     assert 0 == main(["stats", "--html", str(page), *days])
     assert page.read_text().startswith("<!doctype html>")
-    assert 0 == main(["stats", "--html", "-"])
+    capsys.readouterr()
+    assert 0 == main(["stats", "--html", "-", *days])
+    assert page.read_text() == capsys.readouterr().out
+    os.symlink(page, tmp_path / "link.html")
+    assert 0 == main(["stats", "--html", str(tmp_path / "link.html"), *days])
+    assert (tmp_path / "link.html").is_symlink()
+    os.mkfifo(tmp_path / "pipe")
+    assert 64 == main(["stats", "--html", str(tmp_path / "pipe")])
     for words in (["--until", "9999-12-31"], ["--until", "0001-01-01"], ["--html", str(tmp_path)]):
         assert 64 == main(["stats", *words])
     assert 64 == main(["stats", "--since", "2026-10-02", "--until", "2026-10-01"])
@@ -486,6 +552,29 @@ def test_a_file_that_is_damaged(tmp_path: Path, place: int) -> None:
     state.close()
     with pytest.raises(StoreError, match="newer version"):
         open_state(str(path), 2.0)
+
+
+@pytest.mark.parametrize("turn", range(5))
+def test_two_servers_that_find_a_damaged_file(tmp_path: Path, turn: int) -> None:
+    """One sets it aside; both have the new one."""
+    path = tmp_path / "smtp.sqlite3"
+    path.write_bytes(b"nonsense" * 10_000)
+    found: list[tuple[State, str | None]] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(open_state(str(path), 7.0))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {None, f"{path}.damaged-7"} == {aside for _, aside in found}
+    assert b"nonsense" * 10_000 == Path(f"{path}.damaged-7").read_bytes()
+    for state, _ in found:
+        state.add([attrs.evolve(next(iter(month(1))), at=float(turn))])
+        assert 7.0 == state.filling()
+    assert 2 == len(found[0][0].since(0))
+    for state, _ in found:
+        state.close()
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4])

@@ -22,7 +22,7 @@ _PAGE: Final = 5_000
 
 
 class Tables:
-    """The two connections. May be shared by threads; what is read, by one thread only.
+    """The two connections. May be shared by threads; who reads waits for another that reads.
 
     Args:
         path: of the database; made if it is missing.
@@ -35,6 +35,7 @@ class Tables:
     def __init__(self, path: str, *, read_only: bool = False) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._reading = threading.RLock()
         if read_only:
             if not os.path.exists(path):
                 raise StoreError(f"{path}: there is none yet; `mdir-smtp serve` makes it")
@@ -61,7 +62,7 @@ class Tables:
         Raises:
             StoreError: it cannot be read now.
         """
-        with telling():
+        with telling(), self._reading:
             yield self._reader
 
     @contextlib.contextmanager
@@ -97,8 +98,8 @@ class Tables:
         return self._remove(table, key, f"WHERE ? ORDER BY {at}", 1, excess) if excess > 0 else 0
 
     def close(self) -> None:
-        """Close the database."""
-        with self._lock:
+        """Close the database, when nobody reads or writes any more."""
+        with self._lock, self._reading:
             self._reader.close()
             self._writer.close()
 

@@ -204,7 +204,8 @@ async def _learn(
     """The spam box and statistics, until cancelled."""
     places = Places.from_settings(settings)
     folder = settings.get("MDIR_SMTP_STATISTICS").strip("/")
-    with contextlib.closing(Archive(state.path)) as archive:
+    archive = Archive(state.path)
+    try:
         box = SpamBox(
             mdird,
             following,
@@ -219,11 +220,13 @@ async def _learn(
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(_beside(box.run(), "the spam box", log))
+            filling = _fill(mdird, places.accounts, state, log, keep=limits.keep)
             # Nobody reports of a database that is filled with one half of what happened.
-            await _beside(
-                _fill(mdird, places.accounts, state, log, keep=limits.keep), "the new database", log
-            )
-            group.create_task(_beside(publisher.run(), "statistics", log))
+            if await _beside(filling, "the new database", log):
+                group.create_task(_beside(publisher.run(), "statistics", log))
+    finally:
+        # A thread may be reading yet: the loop does not wait for it here.
+        await asyncio.to_thread(archive.close)
 
 
 async def _fill(mdird: AsyncMdird, accounts: str, state: State, log: Log, *, keep: int) -> None:
@@ -234,7 +237,8 @@ async def _fill(mdird: AsyncMdird, accounts: str, state: State, log: Log, *, kee
             if begun is None:
                 return
             # What is older would be forgotten, and counted again the next time.
-            count = await rebuild(mdird, accounts, state, begun - keep * _DAY, begun)
+            since = max(begun, time.time()) - keep * _DAY
+            count = await rebuild(mdird, accounts, state, since, begun)
             await asyncio.to_thread(state.end_filling)
             log("state-rebuilt", mails=count)
         except (MdirError, OSError) as error:
@@ -242,12 +246,14 @@ async def _fill(mdird: AsyncMdird, accounts: str, state: State, log: Log, *, kee
             await asyncio.sleep(_AGAIN)
 
 
-async def _beside(work: Coroutine[object, object, None], what: str, log: Log) -> None:
-    """Something without which mails come and go all the same."""
+async def _beside(work: Coroutine[object, object, None], what: str, log: Log) -> bool:
+    """Something without which mails come and go all the same; whether it ended well."""
     try:
         await work
     except Exception as error:  # noqa: BLE001 - see above
         log("defect", what=what, error=repr(error))
+        return False
+    return True
 
 
 def listener_of(kind: str, hostname: str, tls: Certificates | None, limits: Limits) -> Listener:

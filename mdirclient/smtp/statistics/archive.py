@@ -94,22 +94,31 @@ class Archive(Votes):
             row = connection.execute(query, (now, report)).fetchone()
         return bool(row and row[0])
 
-    def message(self, report: str, make: Callable[[], bytes], now: float) -> bytes:
+    def message(self, report: str, make: Callable[[], bytes], now: float) -> bytes | None:
         """The message of a report: the one that was begun with, so that it comes once.
+
+        Of two processes that make it, the first one's counts.
+
+        Returns:
+            It; None: it was published meanwhile.
 
         Raises:
             StoreError: it cannot be kept now.
         """
+        # What was begun, or published, in the future: the clock was wrong.
+        query = "SELECT message FROM published WHERE report = ? AND at <= ?"
         with self.transaction() as connection:
-            query = "SELECT message FROM published WHERE report = ? AND message IS NOT NULL"
-            if row := connection.execute(query, (report,)).fetchone():
-                return bytes(row[0])
-        made = make()
-        with self.transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO published VALUES (?, ?, ?)", (report, now, made)
-            )
-        return made
+            row = connection.execute(query, (report, now)).fetchone()
+        if row is None:
+            made = make()
+            with self.transaction() as connection:
+                connection.execute(
+                    "INSERT INTO published VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
+                    " SET at = excluded.at, message = excluded.message WHERE at > excluded.at",
+                    (report, now, made),
+                )
+                row = connection.execute(query, (report, now)).fetchone()
+        return None if row[0] is None else bytes(row[0])
 
     def publish(self, report: str) -> None:
         """A report is where it belongs now.

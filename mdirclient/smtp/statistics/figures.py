@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -220,7 +221,8 @@ def figures_of(
 
     def hide_site(domain: str) -> str:
         """Domains are shown; an address in place of one (RFC 5321 §4.1.3) is hidden."""
-        return hide(domain.strip("[]").removeprefix("ipv6:")) if domain[:1] == "[" else domain
+        literal = domain.strip("[]").removeprefix("ipv6:")
+        return hide(literal) if domain[:1] == "[" or _is_address(literal) else domain
 
     all_mails = by_kind.get(kinds.HOUR, [])
     sent = [one for one in by_kind.get(kinds.SENT, []) if one.verdict == ACCEPTED]
@@ -260,6 +262,14 @@ def figures_of(
         answered=_answered(by_kind.get(kinds.LATENCY, [])),
         owner_source=owner_source,
     )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def as_json(figures: Figures) -> dict[str, Any]:

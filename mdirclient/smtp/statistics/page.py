@@ -68,10 +68,10 @@ def page_of(figures: Figures) -> str:
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)} — {escape(figures.server)}</title>",
+        f"<title>{escape(title)} — {_text(figures.server)}</title>",
         f"<style>{_STYLE}</style></head><body><main>",
         f"<header><h1>{escape(title)}</h1>",
-        f"<p>{escape(figures.server)}, from {period.since} to before {period.until}, UTC</p>",
+        f"<p>{_text(figures.server)}, from {period.since} to before {period.until}, UTC</p>",
         "</header>",
         _tiles(figures),
         '<div class="grid">',
@@ -98,6 +98,11 @@ def size_of(count: int) -> str:
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
     return f"{value:,.0f} {_UNITS[unit]}" if unit == 0 else f"{value:,.1f} {_UNITS[unit]}"
+
+
+def _text(name: str) -> str:
+    """A stranger's text; without what hides or turns other text."""
+    return escape("".join(char if char.isprintable() else "\ufffd" for char in name))
 
 
 def _tiles(figures: Figures) -> str:
@@ -238,7 +243,7 @@ def _rows(
     most = max(row.mails for row in rows) or 1
     heads = [head, count, *(["Size"] if has_bytes else [])]
     lines = (
-        [escape(row.name) + _bar(row.mails / most, color if worse in ("", row.name) else "bad"),
+        [_text(row.name) + _bar(row.mails / most, color if worse in ("", row.name) else "bad"),
          f"{row.mails:,}",
          *([size_of(row.bytes)] if has_bytes else [])]
         for row in rows[:_ROWS]
@@ -265,7 +270,7 @@ def _sources(sources: Sequence[Source], head: str) -> str:
         return '<p class="note">None.</p>'
     most = max(one.share for one in bad) or 1
     lines = (
-        [escape(one.network) + _bar(one.share / most, "bad"), f"{one.share:.1%}",
+        [_text(one.network) + _bar(one.share / most, "bad"), f"{one.share:.1%}",
          f"{one.refused:,}", f"{one.spam:,}", f"{one.accepted:,}"]
         for one in bad[:_ROWS]
     )  # fmt: skip

@@ -117,6 +117,8 @@ class Publisher:
 
     async def _publish(self, period: Period) -> None:
         headers = await asyncio.to_thread(self._made, period)
+        if headers is None:
+            return
         await self._make_folder()
         async with self._mdird.batch() as batch:
             for header in headers:
@@ -124,12 +126,12 @@ class Publisher:
         await asyncio.to_thread(self._archive.publish, _name(period))
         self._log("statistics", period=period.kind, name=period.name, folder=self._folder)
 
-    def _made(self, period: Period) -> tuple[Header, ...]:
+    def _made(self, period: Period) -> tuple[Header, ...] | None:
         def make() -> bytes:
             return message_of(self._archive.figures(period, self._view))
 
         message = self._archive.message(_name(period), make, self._now())
-        return headers_of(self._mdird.store, message)
+        return None if message is None else headers_of(self._mdird.store, message)
 
     async def _make_folder(self) -> None:
         names = self._folder.split("/")

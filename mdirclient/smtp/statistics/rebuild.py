@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 #: Records that are kept together.
 _TOGETHER: Final = 100
-_MAX_SIZE: Final = 1 << 62
+#: Digits of the largest size that is believed.
+_MAX_DIGITS: Final = 12
 #: How a mail came (RFC 3848).
 _PROTOCOL: Final = re.compile(r"\bwith ([A-Z0-9]{1,20})\b")
 
@@ -71,7 +72,7 @@ def record_of(header: Header, account: str) -> Record | None:
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
     size = header.get("message-size") or "0"
-    if client is None or not size.isdecimal() or int(size[:20]) > _MAX_SIZE:
+    if client is None or not size.isdecimal() or len(size) > _MAX_DIGITS:
         return None
     protocol = _PROTOCOL.search(received[:2_000])
     has_user = protocol is not None and protocol[1].endswith("A")
