@@ -37,7 +37,7 @@ def add_stats(commands: argparse._SubParsersAction[Parser]) -> None:
     outputs = command.add_mutually_exclusive_group()
     outputs.add_argument("--json", action="store_true", help="one object")
     outputs.add_argument(
-        "--html", metavar="FILE", help="write a page of HTML; - for standard output"
+        "--html", metavar="FILE", type=_file, help="write a page of HTML; - for standard output"
     )
     add_config(command)
     command.set_defaults(command=_stats)
@@ -52,6 +52,12 @@ def _day(text: str) -> date:
         ) from None
 
 
+def _file(text: str) -> str:
+    if text != "-" and (not text or (os.path.exists(text) and not os.path.isfile(text))):
+        raise argparse.ArgumentTypeError(f"expected a file, or - for standard output, not {text!a}")
+    return text
+
+
 def _stats(arguments: argparse.Namespace) -> int:
     from mdirclient.cli.output import print_json
     from mdirclient.smtp.statistics.archive import Archive
@@ -61,11 +67,6 @@ def _stats(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     view = view_of(settings)
     period = _period(arguments.since, arguments.until)
-    path = arguments.html
-    if path == "" or (
-        path not in (None, "-") and os.path.exists(path) and not os.path.isfile(path)
-    ):
-        raise UsageError(f"--html: expected a file, or - for standard output, not {path!r}")
     with contextlib.closing(Archive(settings.smtp_state(), read_only=True)) as archive:
         figures = archive.figures(period, view)
     if arguments.json:

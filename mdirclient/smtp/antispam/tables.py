@@ -1,4 +1,4 @@
-"""Tables of the SMTP server's own database: one connection reads and never waits, one writes.
+"""Tables of the SMTP server's own database: one connection reads, one writes.
 
 Reads and writes that database. The last changes may be gone after a power cut, each as a whole.
 """
@@ -22,7 +22,9 @@ _PAGE: Final = 5_000
 
 
 class Tables:
-    """The two connections. May be shared by threads; who reads waits for another that reads.
+    """The two connections. May be shared by threads.
+
+    Who reads waits for another that reads, never for who writes.
 
     Args:
         path: of the database; made if it is missing.

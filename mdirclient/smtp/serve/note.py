@@ -129,7 +129,14 @@ class Note:
     def record(
         self, reply: Reply | None, now: float, *, anchor: str = "", verdict: str = ""
     ) -> Record:
-        """What happened: `reply` was the last one; None: the client gave up."""
+        """What happened: `reply` was the last one; None: the client gave up.
+
+        Args:
+            reply: see above.
+            now: seconds since 1970.
+            anchor: url of part 1, once it is stored.
+            verdict: where the reply does not say it.
+        """
         if reply is None and not (self.recipients or self.foreign):
             reply = self._last  # nobody wanted it
         if not verdict:

@@ -36,6 +36,7 @@ from mdirclient.smtp.state import State, open_state
 from mdirclient.smtp.statistics.archive import Archive
 from mdirclient.smtp.statistics.publish import Publisher
 from mdirclient.smtp.statistics.rebuild import rebuild
+from mdirclient.smtp.statistics.totals import DAY
 from mdirclient.smtp.statistics.view import view_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ _OTHER_FILES: Final = 400
 _QUIET: Final = 10.0
 #: Seconds after which a database that could not be filled is tried again.
 _AGAIN: Final = 10.0
-_DAY: Final = 86_400.0
 _EXHAUSTED: Final = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 
 
@@ -74,6 +74,7 @@ def serve(settings: Settings, options: Options) -> None:
         SettingsError: an address or a certificate cannot be used.
         TransportError: it cannot be listened there.
         StoreError: the server's own database cannot be opened.
+        LockTimeoutError: another server has been opening it for minutes.
     """
     log = make_log(as_json=options.as_json)
     view_of(settings)  # what is wrong in the settings is said at once
@@ -237,7 +238,7 @@ async def _fill(mdird: AsyncMdird, accounts: str, state: State, log: Log, *, kee
             if begun is None:
                 return
             # What is older would be forgotten, and counted again the next time.
-            since = max(begun, time.time()) - keep * _DAY
+            since = max(begun, time.time()) - keep * DAY
             count = await rebuild(mdird, accounts, state, since, begun)
             await asyncio.to_thread(state.end_filling)
             log("state-rebuilt", mails=count)

@@ -149,7 +149,7 @@ class Server:
         self._records: list[Record] = []
         self._events: list[Total] = []
         self._is_recording = False
-        self._recorded = 0.0
+        self._recorded = 0.0  # when, by the loop's clock
         self._kept = 0
         self._recording: asyncio.Task[None] | None = None
         self._servers: list[asyncio.Server] = []

@@ -51,7 +51,7 @@ class Vote:
 
 
 class Votes(Tables):
-    """The table. May be shared by threads; `listed` by one only."""
+    """The table. May be shared by threads."""
 
     def listed(self, since: float = 0.0) -> Iterator[Vote]:
         """The votes from a time on, the oldest first.
@@ -65,17 +65,17 @@ class Votes(Tables):
                 yield _vote(row)
 
     def of(self, account: str) -> dict[str, Vote]:
-        """Anchor → vote of an account whose mail has not left the box by us. In a thread.
+        """Anchor → vote of an account whose mail has not left the box by us.
 
         Raises:
             StoreError: they cannot be read now.
         """
         query = f"SELECT {_FIELDS} FROM vote WHERE account = ? AND NOT is_emptied"  # noqa: S608
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return {row[1]: _vote(row) for row in connection.execute(query, (account,))}
 
     def knows(self, account: str, anchor: str, is_own: Callable[[str], bool]) -> bool:
-        """Whether a mail came to an account by SMTP, as far as is recorded. In a thread.
+        """Whether a mail came to an account by SMTP, as far as is recorded.
 
         Args:
             account, anchor, is_own: see `add`.
@@ -83,7 +83,7 @@ class Votes(Tables):
         Raises:
             StoreError: it cannot be read now.
         """
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return _found(connection, Vote(account, anchor, 0.0), is_own).is_known
 
     def add(self, account: str, anchor: str, now: float, is_own: Callable[[str], bool]) -> Vote:

@@ -30,7 +30,7 @@ class View:
 
 
 class Archive(Votes):
-    """Votes, totals and what was published. What reads is used by one thread."""
+    """Votes, totals and what was published. May be shared by threads."""
 
     def figures(self, period: Period, view: View) -> Figures:
         """The report of some days.
@@ -107,7 +107,7 @@ class Archive(Votes):
         """
         # What was begun, or published, in the future: the clock was wrong.
         query = "SELECT message FROM published WHERE report = ? AND at <= ?"
-        with self.transaction() as connection:
+        with self.reading() as connection:
             row = connection.execute(query, (report, now)).fetchone()
         if row is None:
             made = make()
