@@ -16,7 +16,7 @@ from mdirclient import connect
 from mdirclient.errors import MdirError
 from mdirclient.smtp.accounts import Places, add_account
 from tests.mounted import UID, enclosed, open_to_all, users
-from tests.served import free_port
+from tests.ports import free_port
 
 PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 JO, LI = "jo@ours.test", "li@ours.test"

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from tests.mounted import await_port, open_to_all
-from tests.served import free_port
+from tests.ports import free_port
 
 DOVECOT = shutil.which("dovecot", path="/usr/sbin")
 LDA = Path("/usr/lib/dovecot/dovecot-lda")

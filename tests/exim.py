@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.mounted import PEERS, SENDER, UID, Mta, open_to_all, running, users
-from tests.served import free_port
+from tests.ports import free_port
 
 _EXIM = "/usr/sbin/exim4"  # what it runs for each delivery
 _USER = "Debian-exim"

@@ -13,7 +13,7 @@ import dns.nameserver
 import dns.resolver
 import pytest
 
-from tests.served import free_port
+from tests.ports import free_port
 from tests.smtped import eventually
 
 DNSMASQ = "/usr/sbin/dnsmasq"

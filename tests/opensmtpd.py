@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.mounted import PEERS, SENDER, UID, Mta, open_to_all, owned, running, users
-from tests.served import free_port
+from tests.ports import free_port
 
 _ROOT = PEERS / "opensmtpd" / "usr"
 _USERS = ("opensmtpd", "opensmtpq")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ import attrs
 from mdirclient import Header, connect
 from mdirclient.interfaces import Mdird
 from mdirclient.smtp.accounts import Places, add_account
-from tests.served import free_port
+from tests.ports import free_port, is_listening
 from tests.smtped import eventually
 
 PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
@@ -74,7 +73,7 @@ class Outboxed:
                 env=self.environ, stderr=log,
             )  # fmt: skip
         try:
-            eventually(lambda: _listens(port))
+            eventually(lambda: is_listening(port))
             yield process, port
         finally:
             process.terminate()
@@ -223,8 +222,3 @@ def outboxed(path: Path, does: str = "exit 0") -> Iterator[Outboxed]:
         yield world
     finally:
         world.stop()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0

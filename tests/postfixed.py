@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.mounted import SENDER, Mta, open_to_all, running, users
-from tests.served import free_port
+from tests.ports import free_port
 
 POSTFIX = shutil.which("postfix", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 _SERVICES = """

@@ -14,7 +14,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 from tests.outboxed import Outboxed, outboxed
-from tests.served import free_port
+from tests.ports import free_port
 
 
 @attrs.define

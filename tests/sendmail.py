@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.mounted import PEERS, SENDER, Mta, open_to_all, running, users
-from tests.served import free_port
+from tests.ports import free_port
 
 _ROOT = PEERS / "sendmail" / "usr"
 _SENDMAIL = str(_ROOT / "libexec" / "sendmail" / "sendmail")

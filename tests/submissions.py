@@ -13,7 +13,7 @@ import pytest
 
 from tests.dovecot import DOVECOT, running
 from tests.mounted import open_to_all
-from tests.served import free_port
+from tests.ports import free_port
 
 _LOGIN = Path("/usr/lib/dovecot/submission-login")
 _CONFIG = """

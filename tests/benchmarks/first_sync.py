@@ -23,6 +23,7 @@ from pathlib import Path
 
 from mdirclient import Folder, connect, make_folder, sync
 from mdirclient.mstore import DirectoryMstore
+from tests.ports import free_port
 
 _DOVECOT = """
 protocols = imap
@@ -113,9 +114,7 @@ def filled_maildir(place: Path, count: int) -> None:
 @contextlib.contextmanager
 def dovecot(place: Path) -> Iterator[int]:
     """Dovecot on a port of loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     config = place / "dovecot.conf"
     config.write_text(_DOVECOT.format(place=place, port=port))
     server = subprocess.Popen(["dovecot", "-F", "-c", config])

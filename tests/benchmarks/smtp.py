@@ -30,8 +30,8 @@ from pathlib import Path
 
 from mdirclient import connect
 from mdirclient.smtp.accounts import Places, add_account
+from tests.ports import free_port
 from tests.postfixed import Postfix, postfix
-from tests.served import free_port
 
 PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 ACCOUNT = "mail@postfix.test"

@@ -23,7 +23,7 @@ from mdirclient.mdird.check import check
 from mdirclient.mdird.embedded import EmbeddedMdird
 from mdirclient.mstore import DirectoryMstore
 from mdirclient.smtp.accounts import Places, add_account
-from tests.served import free_port
+from tests.ports import free_port
 from tests.system.commands import SCRIPTS
 
 PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")

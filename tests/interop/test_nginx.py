@@ -14,7 +14,8 @@ import pytest
 import urllib3
 
 from mdirclient import connect, make_folder
-from tests.served import Served, free_port, serving
+from tests.ports import free_port, is_listening
+from tests.served import Served, serving
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "nginx.md"
@@ -87,12 +88,6 @@ def test_what_nginx_forwards_is_never_lines_of_mdird(front: str, method: str, pa
             answer += data
     assert b"PATCH" not in answer
     assert b" 200 " not in answer
-
-
-def is_listening(port: int) -> bool:
-    """Whether somebody does."""
-    with socket.socket() as probe:
-        return not probe.connect_ex(("127.0.0.1", port))
 
 
 def test_nginx_serves_what_mdird_allows(served: Served, front: str) -> None:

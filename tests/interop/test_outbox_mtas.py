@@ -13,8 +13,8 @@ import dkim
 import pytest
 
 from tests.outboxed import JO, outboxed
+from tests.ports import free_port
 from tests.postfixed import postfix
-from tests.served import free_port
 from tests.smtped import eventually
 
 _SENDMAIL = shutil.which("sendmail", path="/usr/sbin")

@@ -17,9 +17,9 @@ import pytest
 from mdirclient.service.tls import own_certificate
 from mdirclient.smtp.relay.keys import Key, find_keys
 from tests.outboxed import ACCOUNT, JO, OUTBOX, Outboxed
+from tests.ports import free_port
 from tests.postfixed import Postfix, postfix
 from tests.relayed import Host, recipients, relaying, smarthost
-from tests.served import free_port
 from tests.smtped import eventually
 from tests.submissions import submission
 from tests.unit.test_dkim import verified

@@ -12,8 +12,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 
+from tests.ports import free_port
 from tests.postfixed import postfix
-from tests.served import free_port
 from tests.smtped import ACCOUNTS, Smtped, smtp_serving
 
 JO = ACCOUNTS[0]

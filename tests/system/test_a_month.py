@@ -15,7 +15,6 @@ import json
 import os
 import random
 import smtplib
-import socket
 import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -32,8 +31,8 @@ from mdirclient.smtp.spam.votes import Votes
 from tests.clocked import Clock
 from tests.named import named, needs_dnsmasq
 from tests.outboxed import PLACES, Outboxed, outboxed
+from tests.ports import free_port, is_listening
 from tests.relayed import Host, smarthost
-from tests.served import free_port
 from tests.smtped import eventually, trusting
 from tests.traffic import ACCOUNTS, DAYS, MONTH, Truth, compare, compare_days, whole
 
@@ -94,7 +93,7 @@ class Month:
         ]  # fmt: skip
         with (self.world.path / "log").open("ab") as log:
             self.process = subprocess.Popen(command, env=self.world.environ, stderr=log)
-        eventually(self._listens, 30)
+        eventually(lambda: is_listening(self.ports["submission"]), 30)
 
     def stop(self) -> None:
         """End it."""
@@ -132,10 +131,6 @@ class Month:
             with contextlib.suppress(OSError, smtplib.SMTPException):
                 client.quit()
         self.users.clear()
-
-    def _listens(self) -> bool:
-        with socket.socket() as one:
-            return one.connect_ex(("127.0.0.1", self.ports["submission"])) == 0
 
     # -- clients
 

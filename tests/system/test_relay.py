@@ -6,7 +6,6 @@ import json
 import os
 import re
 import smtplib
-import socket
 import ssl
 import subprocess
 import sys
@@ -24,8 +23,8 @@ from mdirclient.mdird.users import set_password
 from mdirclient.service.tls import own_certificate
 from mdirclient.smtp.relay.smarthost import Relay, parse_relay
 from tests.outboxed import ACCOUNT, JO, OUTBOX, PLACES, Outboxed
+from tests.ports import free_port, is_listening
 from tests.relayed import Host, recipients, relaying, smarthost
-from tests.served import free_port
 from tests.smtped import eventually, trusting
 
 _MAIL = (
@@ -253,17 +252,12 @@ def two_servers(path: Path) -> Iterator[tuple[Served, Served]]:
             world.processes.append(process)
         try:
             for world, own in zip(worlds, ports, strict=True):
-                eventually(lambda own=own: all(map(_listens, own.values())))  # type: ignore[misc]
+                eventually(lambda own=own: all(map(is_listening, own.values())))  # type: ignore[misc]
                 eventually(lambda world=world: '"lease"' in world.log)  # type: ignore[misc]
             yield Served(worlds[0], ports[0]), Served(worlds[1], ports[1])
         finally:
             for world in worlds:
                 world.stop()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
@@ -429,7 +423,7 @@ def _sink(port: int, *words: str) -> Iterator[None]:
     user = ["-u", "nobody"] if os.getuid() == 0 else []
     with subprocess.Popen([_SINK, *user, *words, f"127.0.0.1:{port}", "10"]) as process:
         try:
-            eventually(lambda: _listens(port))
+            eventually(lambda: is_listening(port))
             yield
         finally:
             process.kill()

@@ -18,7 +18,7 @@ from mdirclient.smtp.antispam.delayed import PLACES as SHOWN
 from mdirclient.smtp.serve.limits import Limits
 from tests.named import named, needs_dnsmasq
 from tests.outboxed import outboxed
-from tests.served import free_port
+from tests.ports import free_port
 from tests.smtped import ACCOUNTS, PLACES, Smtped, code, eventually, smtp_serving
 
 JO, LI = ACCOUNTS

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mdirclient.smtp.antispam.spf import SPF, TEMPERROR, Outcome
 from tests.named import named, needs_dnsmasq
-from tests.served import free_port
+from tests.ports import free_port
 
 pytestmark = needs_dnsmasq
 

@@ -9,8 +9,8 @@ from mdirclient.service.log import make_log
 from mdirclient.smtp.outbox.outcome import Outcome, Refused
 from mdirclient.smtp.outbox.prepare import Prepared
 from mdirclient.smtp.relay.smarthost import Smarthost, parse_relay
+from tests.ports import free_port
 from tests.relayed import Host, smarthost
-from tests.served import free_port
 
 
 def _jobs(url: str, path: Path) -> Smarthost:
