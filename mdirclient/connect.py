@@ -53,7 +53,7 @@ def connect(
     path = file_path(address, "MDIRD")
     given = found.find("MDIR_STORE") or file_url(os.path.join(path, STORE))
     store = _open_store(given, create=create, timeout=timeout)
-    users = found.get("MDIR_USERS")
+    users = found.folder("MDIR_USERS")
     return EmbeddedMdird(
         path, _with_bases(store, found, timeout), create=create, timeout=timeout, users=users
     )
@@ -83,7 +83,7 @@ def open_own(
     if not create and not os.path.isdir(path):
         raise TransportError(path, "there is no mdird")
     store = DirectoryMstore(file_path(given, "MDIR_STORE"), create=create, reserve=kept)
-    users = settings.get("MDIR_USERS")
+    users = settings.folder("MDIR_USERS")
     return EmbeddedMdird(path, store, create=create, users=users, reserve=kept), store
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from mdirclient.errors import SettingsError
+from mdirclient.errors import FolderPathError, SettingsError
 
 APPLICATION: Final = "mdir"
 FILE: Final = "config.toml"
@@ -169,6 +169,23 @@ class Settings:
         if value is None:
             raise SettingsError(name, "settings", "it is not set and has no default")
         return value
+
+    def folder(self, name: str) -> str:
+        """The path of a folder of the mdir that has a default, without `/` at its ends.
+
+        Raises:
+            SettingsError: no folder can have it, or it is the root.
+        """
+        from mdirclient.naming import split_path  # what a hand-over does not need
+
+        given = self.get(name)
+        try:
+            names = split_path(given)
+        except FolderPathError as error:
+            raise SettingsError(name, given, error.reason) from None
+        if not names:
+            raise SettingsError(name, given, "it cannot be the root of the mdir")
+        return "/".join(names)
 
     def mdird(self) -> str:
         """The url of the mdird."""

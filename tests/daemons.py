@@ -14,11 +14,11 @@ from pathlib import Path
 
 from mdirclient import connect
 from mdirclient.errors import MdirError
-from mdirclient.smtp.accounts import Places, add_account
+from mdirclient.smtp.accounts import add_account
 from tests.mounted import UID, enclosed, open_to_all, users
+from tests.places import PLACES
 from tests.ports import free_port
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 JO, LI = "jo@ours.test", "li@ours.test"
 _AS_MDIR = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups"]
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import attrs
 
 from mdirclient import Header, connect, make_folder
-from mdirclient.smtp.accounts import Places, add_account
+from mdirclient.smtp.accounts import add_account
 from tests.mounted import UID, open_to_all
+from tests.places import PLACES
 from tests.system.commands import SCRIPTS
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 JO = "jo@ours.test"
 #: An address that the MTA believes in, and the mdir does not.
 GHOST = "ghost@ours.test"

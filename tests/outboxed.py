@@ -16,11 +16,11 @@ import attrs
 
 from mdirclient import Header, connect
 from mdirclient.interfaces import Mdird
-from mdirclient.smtp.accounts import Places, add_account
+from mdirclient.smtp.accounts import add_account
+from tests.places import PLACES
 from tests.ports import free_port, is_listening
 from tests.smtped import eventually
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 JO, LI = "jo@ours.test", "li@ours.test"
 OUTBOX, ACCOUNT = f"{PLACES.outbox}/{JO}", f"{PLACES.accounts}/{JO}"
 #: Keeps each mail and its words, then does what the file `does` says.

@@ -20,7 +20,7 @@ from mdirclient.interfaces import AsyncMdird
 from mdirclient.mdird.users import find_user, set_password
 from mdirclient.service.listen import Place, listen
 from mdirclient.settings import Settings
-from mdirclient.smtp.accounts import Places, add_account
+from mdirclient.smtp.accounts import add_account
 from mdirclient.smtp.antispam.spf import SPF
 from mdirclient.smtp.deliver import Host
 from mdirclient.smtp.following import Following
@@ -29,9 +29,9 @@ from mdirclient.smtp.serve.limits import Limits
 from mdirclient.smtp.serve.process import Reserve, listener_of
 from mdirclient.smtp.serve.server import Server
 from mdirclient.smtp.state import State
+from tests.places import PLACES
 from tests.served import Served, serving
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 ACCOUNTS = ("jo@ours.test", "li@ours.test")
 KINDS = ("smtp", "submission", "submissions", "lmtp")
 

@@ -256,7 +256,7 @@ def _user_add(arguments: argparse.Namespace) -> int:
 
     settings = settings_of(arguments)
     with connect(settings=settings) as mdird:
-        users = settings.get("MDIR_USERS")
+        users = settings.folder("MDIR_USERS")
         print(add_user(mdird, users, arguments.name, rights=tuple(arguments.right)))
     return exits.OK
 
@@ -267,7 +267,7 @@ def _user_token(arguments: argparse.Namespace) -> int:
 
     settings = settings_of(arguments)
     with connect(create=False, settings=settings) as mdird:
-        print(renew_token(mdird, settings.get("MDIR_USERS"), arguments.name))
+        print(renew_token(mdird, settings.folder("MDIR_USERS"), arguments.name))
     return exits.OK
 
 
@@ -287,7 +287,7 @@ def _user_password(arguments: argparse.Namespace) -> int:
         raise UsageError("the password is empty; nothing was changed")
     settings = settings_of(arguments)
     with connect(create=False, settings=settings) as mdird:
-        set_password(mdird, settings.get("MDIR_USERS"), arguments.name, password)
+        set_password(mdird, settings.folder("MDIR_USERS"), arguments.name, password)
     return exits.OK
 
 
@@ -297,7 +297,7 @@ def _user_rm(arguments: argparse.Namespace) -> int:
 
     settings = settings_of(arguments)
     with connect(create=False, settings=settings) as mdird:
-        remove_user(mdird, settings.get("MDIR_USERS"), arguments.name)
+        remove_user(mdird, settings.folder("MDIR_USERS"), arguments.name)
     return exits.OK
 
 
@@ -308,7 +308,7 @@ def _user_ls(arguments: argparse.Namespace) -> int:
 
     settings = settings_of(arguments)
     with connect(create=False, settings=settings) as mdird:
-        for header in list_users(mdird, settings.get("MDIR_USERS")):
+        for header in list_users(mdird, settings.folder("MDIR_USERS")):
             addresses, rights = header.get_all("address"), header.get_all("right")
             name = header.get("name") or ""
             if arguments.json:

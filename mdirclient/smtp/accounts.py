@@ -6,7 +6,7 @@ Writes to the mdir only.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -15,6 +15,7 @@ from mdirclient.errors import (
     MdirError,
     NotFoundReplyError,
     PermanentReplyError,
+    SettingsError,
 )
 from mdirclient.header import Header
 from mdirclient.mdird.tree import folder_id, make_folder
@@ -25,13 +26,25 @@ from mdirclient.smtp.book import Book, has_idna
 if TYPE_CHECKING:
     from mdirclient.interfaces import Mdird
 
+#: Settings of the folders that are agreed on.
+_FOLDERS: Final = {
+    "users": "MDIR_USERS",
+    "accounts": "MDIR_SMTP_ACCOUNTS",
+    "outbox": "MDIR_SMTP_OUTBOX",
+    "spam": "MDIR_SMTP_SPAM",
+    "delayed": "MDIR_SMTP_DELAYED",
+    "statistics": "MDIR_SMTP_STATISTICS",
+}
+
 
 @attrs.frozen
 class Places:
-    """The folders agreed on. Each holds a folder for each address; `users` an entry a user.
+    """The folders agreed on.
 
     Attributes:
-        users, accounts, outbox, spam, delayed: paths of the folders.
+        users: path of the folder with an entry for each user.
+        accounts, outbox, spam, delayed: paths of folders that hold one for each address.
+        statistics: path of the folder where reports are published.
         postmaster: the address that gets what is for postmaster and abuse.
         separators: characters that end the name of an account in an address.
     """
@@ -41,19 +54,31 @@ class Places:
     outbox: str
     spam: str
     delayed: str
+    statistics: str
     postmaster: str | None = None
     separators: str = "+"
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Places:
-        """As the settings say."""
-        names = ("ACCOUNTS", "OUTBOX", "SPAM", "DELAYED")
-        folders = {name.lower(): settings.get(f"MDIR_SMTP_{name}").strip("/") for name in names}
+        """As the settings say.
+
+        Raises:
+            SettingsError: no folder can have a path, two have one, or what is in the spam box would
+                be taken out of it.
+        """
+        folders = {field: settings.folder(name) for field, name in _FOLDERS.items()}
+        fields = {path: field for field, path in folders.items()}
+        for field, path in folders.items():
+            if (other := fields[path]) != field:
+                reason = f"it is also {_FOLDERS[other]}; each needs a folder of its own"
+                raise SettingsError(_FOLDERS[field], path, reason)
+            if path.startswith(folders["spam"] + "/"):
+                reason = "it is in MDIR_SMTP_SPAM, which is emptied"
+                raise SettingsError(_FOLDERS[field], path, reason)
         return cls(
-            users=settings.get("MDIR_USERS").strip("/"),
+            **folders,
             postmaster=settings.find("MDIR_SMTP_POSTMASTER"),
             separators=settings.get("MDIR_SMTP_SEPARATOR"),
-            **folders,
         )
 
 

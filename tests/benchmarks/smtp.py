@@ -29,11 +29,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mdirclient import connect
-from mdirclient.smtp.accounts import Places, add_account
+from mdirclient.smtp.accounts import add_account
+from tests.places import PLACES
 from tests.ports import free_port
 from tests.postfixed import Postfix, postfix
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 ACCOUNT = "mail@postfix.test"
 #: Bytes of a mail → mails of a run.
 SIZES = {4_000: 500, 100_000: 200, 5_000_000: 40}

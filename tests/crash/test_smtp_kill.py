@@ -22,11 +22,11 @@ from mdirclient import connect
 from mdirclient.mdird.check import check
 from mdirclient.mdird.embedded import EmbeddedMdird
 from mdirclient.mstore import DirectoryMstore
-from mdirclient.smtp.accounts import Places, add_account
+from mdirclient.smtp.accounts import add_account
+from tests.places import PLACES
 from tests.ports import free_port
 from tests.system.commands import SCRIPTS
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 _SENDERS = 6
 _SIZES = (100, 3_000, 60_000, 300_000)
 

@@ -15,11 +15,12 @@ import attrs
 import pytest
 
 from mdirclient import connect
-from tests.daemons import JO, LI, PLACES, Daemons, daemons
+from tests.daemons import JO, LI, Daemons, daemons
 from tests.exim import exim
 from tests.mails import small
 from tests.mounted import SENDER, Mta
 from tests.opensmtpd import opensmtpd
+from tests.places import PLACES
 from tests.postfixed import enclosed_postfix
 from tests.recipes import recipe, settings
 from tests.smtped import eventually

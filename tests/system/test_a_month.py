@@ -30,7 +30,8 @@ from mdirclient.smtp.accounts import add_account
 from mdirclient.smtp.spam.votes import Votes
 from tests.clocked import Clock
 from tests.named import named, needs_dnsmasq
-from tests.outboxed import PLACES, Outboxed, outboxed
+from tests.outboxed import Outboxed, outboxed
+from tests.places import PLACES
 from tests.ports import free_port, is_listening
 from tests.relayed import Host, smarthost
 from tests.smtped import eventually, trusting

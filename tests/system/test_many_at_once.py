@@ -13,15 +13,14 @@ from pathlib import Path
 
 from mdirclient import Folder, connect
 from mdirclient.mstore import DirectoryMstore
-from mdirclient.smtp.accounts import Places
 from mdirclient.smtp.deliver import Host, deliver
 from mdirclient.smtp.envelope import read_envelope
 from tests.crash.ladder import Ladder, killed_at
 from tests.mails import small, two_photos
+from tests.places import PLACES
 from tests.system.commands import World
 
 ACCOUNTS = ["jo@machin.com", "li@machin.com"]
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 
 
 def urls(world: World, account: str) -> list[str]:

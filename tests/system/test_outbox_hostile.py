@@ -10,7 +10,8 @@ import pytest
 
 from mdirclient import Header
 from tests.mails import two_photos
-from tests.outboxed import ACCOUNT, JO, LI, OUTBOX, PLACES, Outboxed, outboxed
+from tests.outboxed import ACCOUNT, JO, LI, OUTBOX, Outboxed, outboxed
+from tests.places import PLACES
 from tests.smtped import eventually
 
 BARE = b"From: jo@ours.test\r\nTo: x@there.test\r\nSubject: whole\r\n"

@@ -22,7 +22,8 @@ from mdirclient.errors import SettingsError
 from mdirclient.mdird.users import set_password
 from mdirclient.service.tls import own_certificate
 from mdirclient.smtp.relay.smarthost import Relay, parse_relay
-from tests.outboxed import ACCOUNT, JO, OUTBOX, PLACES, Outboxed
+from tests.outboxed import ACCOUNT, JO, OUTBOX, Outboxed
+from tests.places import PLACES
 from tests.ports import free_port, is_listening
 from tests.relayed import Host, recipients, relaying, smarthost
 from tests.smtped import eventually, trusting

@@ -23,8 +23,9 @@ from mdirclient.mdird.rules import (
     try_rules,
 )
 from mdirclient.mdird.users import remove_user, renew_token, set_rights
-from mdirclient.smtp.accounts import Places, add_account
+from mdirclient.smtp.accounts import add_account
 from tests.mails import two_photos
+from tests.places import PLACES
 from tests.served import Served, serving
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -306,7 +307,7 @@ def test_what_went_wrong_is_shown(mdir: Mdird, capsys: pytest.CaptureFixture[str
 
 def test_accounts_have_rules(mdir: Mdird) -> None:
     """The user of an account files into its folder."""
-    places = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
+    places = PLACES
     add_account(mdir, places, "jo@x.org", user="jo")
     folder = "SMTP/Accounts/jo@x.org"
     install_rules(mdir, folder, b'require "fileinto"; fileinto "Lists";')

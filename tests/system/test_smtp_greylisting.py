@@ -18,8 +18,9 @@ from mdirclient.smtp.antispam.delayed import PLACES as SHOWN
 from mdirclient.smtp.serve.limits import Limits
 from tests.named import named, needs_dnsmasq
 from tests.outboxed import outboxed
+from tests.places import PLACES
 from tests.ports import free_port
-from tests.smtped import ACCOUNTS, PLACES, Smtped, code, eventually, smtp_serving
+from tests.smtped import ACCOUNTS, Smtped, code, eventually, smtp_serving
 
 JO, LI = ACCOUNTS
 GREY = Limits(allow=(), early=0, block_for=0)

@@ -232,3 +232,12 @@ def test_what_cannot_be_used(served: World, words: list[str], status: int, text:
     done = served.run("mdir-smtp", "serve", *words, MDIR_SMTP_STATE=f"{served.path}/s")
     assert status == done.status, done
     assert text in done.errors
+
+
+@pytest.mark.parametrize("command", ["serve", "spam", "outbox"])
+def test_folders_that_cannot_be_used(served: World, command: str) -> None:
+    """They are looked at first: a spam box that is where mails come would be emptied."""
+    names = {"MDIR_SMTP_SPAM": "SMTP/Accounts", "MDIR_SMTP_STATE": f"{served.path}/s"}
+    done = served.run("mdir-smtp", command, MDIRD="file:///nowhere", **names)
+    assert 78 == done.status, done
+    assert "MDIR_SMTP_ACCOUNTS" in done.errors

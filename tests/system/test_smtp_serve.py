@@ -24,9 +24,9 @@ from mdirclient.smtp.state import Record, State
 from mdirclient.smtp.statistics.totals import Total
 from tests.crash.ladder import Ladder, counted
 from tests.mails import small, two_photos
+from tests.places import PLACES
 from tests.smtped import (
     ACCOUNTS,
-    PLACES,
     Smtped,
     change_user,
     code,

@@ -24,9 +24,9 @@ from mdirclient.mdird.tree import folder_id
 from mdirclient.mdird.users import find_user, set_password
 from mdirclient.smtp.serve.limits import Limits
 from tests.mails import small
+from tests.places import PLACES
 from tests.smtped import (
     ACCOUNTS,
-    PLACES,
     Smtped,
     change_user,
     code,

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from mdirclient import Header
-from tests.outboxed import ACCOUNT, JO, LI, PLACES, Outboxed, outboxed
+from tests.outboxed import ACCOUNT, JO, LI, Outboxed, outboxed
+from tests.places import PLACES
 from tests.smtped import eventually
 
 BOX = f"{PLACES.spam}/{JO}"

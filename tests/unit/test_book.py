@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from mdirclient import Header, connect
-from mdirclient.smtp.accounts import NoIDNAError, Places, add_account, find_account, read_book
+from mdirclient.smtp.accounts import NoIDNAError, add_account, find_account, read_book
 from mdirclient.smtp.book import Book
+from tests.places import PLACES
 
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 NAMES = (
     "jo@ours.test",
     "jo+lists@ours.test",

@@ -9,6 +9,7 @@ import pytest
 from mdirclient import connect, open_store
 from mdirclient.errors import SettingsError, StoreError, TransportError
 from mdirclient.settings import Settings, file_path, file_url
+from mdirclient.smtp.accounts import Places
 
 
 def user_file(tmp_path: Path, text: str) -> None:
@@ -66,6 +67,45 @@ def test_config_replaces_both_files(tmp_path: Path) -> None:
     assert ("Users", "C") == (settings.get("MDIR_USERS"), settings.get("MDIR_SMTP_SPAM"))
     with pytest.raises(SettingsError, match=r"none\.toml"):
         Settings({}, str(tmp_path / "none.toml")).get("MDIR_USERS")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("/", "cannot be the root"),
+        ("Spam//Mail", "1 to 255 characters"),
+        ("../Spam", "not allowed"),
+        ("Spam\n", "not allowed"),
+        ("a/" * 1000, "levels"),
+    ],
+)
+def test_a_path_that_no_folder_can_have(given: str, says: str) -> None:
+    """It is said with the name of the setting, before anything is done."""
+    with pytest.raises(SettingsError, match=f"(?s)MDIR_SMTP_SPAM .*{says}"):
+        Settings({"MDIR_SMTP_SPAM": given}).folder("MDIR_SMTP_SPAM")
+
+
+def test_a_path_has_no_slashes_at_its_ends() -> None:
+    """As people write them."""
+    assert "Junk/Mail" == Settings({"MDIR_SMTP_SPAM": "/Junk/Mail/"}).folder("MDIR_SMTP_SPAM")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("MDIR_SMTP_SPAM", "SMTP/Accounts/"),
+        ("MDIR_SMTP_OUTBOX", "SMTP/Accounts"),
+        ("MDIR_SMTP_ACCOUNTS", "SMTP/Spam/Accounts"),
+        ("MDIR_SMTP_STATISTICS", "/SMTP/Spam/Statistics"),
+        ("MDIR_SMTP_STATISTICS", "Users"),
+    ],
+)
+def test_no_folder_is_agreed_on_for_two_things(name: str, path: str) -> None:
+    """A spam box that is also where mails come would be emptied; an outbox would send them."""
+    with pytest.raises(SettingsError, match="MDIR_"):
+        Places.from_settings(Settings({name: path}))
+    beside = Places.from_settings(Settings({"MDIR_SMTP_STATISTICS": "SMTP/Accounts/al@x.test"}))
+    assert "SMTP/Accounts/al@x.test" == beside.statistics
 
 
 @pytest.mark.parametrize(

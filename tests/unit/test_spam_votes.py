@@ -17,16 +17,16 @@ import pytest
 from mdirclient import Header, _fs, aio, connect
 from mdirclient.errors import TransportError
 from mdirclient.settings import Settings
-from mdirclient.smtp.accounts import Places, add_account
+from mdirclient.smtp.accounts import add_account
 from mdirclient.smtp.followed import Followed
 from mdirclient.smtp.following import Following
 from mdirclient.smtp.spam import box as boxes
 from mdirclient.smtp.spam.box import SpamBox, _Box
 from mdirclient.smtp.spam.votes import Vote, Votes
 from mdirclient.smtp.state import Record, State
+from tests.places import PLACES
 
 JO, LI = "jo@ours.test", "li@ours.test"
-PLACES = Places("Users", "SMTP/Accounts", "SMTP/Outbox", "SMTP/Spam", "SMTP/Delayed")
 
 
 def test_nothing_is_due_while_the_mdird_is_away(tmp_path: Path) -> None:

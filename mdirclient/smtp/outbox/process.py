@@ -72,11 +72,12 @@ async def _run(settings: Settings, options: Options, log: Log) -> None:
     ended = on_signal()
     # Before anything is waited for: what is wrong in the settings is said at once.
     way = way_of(settings, options.seconds, log)
+    places = Places.from_settings(settings)
     mdird = await unless_ended(connected(settings, log), ended)
     if mdird is None:
         return
     async with mdird:
-        following = Following(mdird, Places.from_settings(settings), log)
+        following = Following(mdird, places, log)
         work = asyncio.create_task(following.run())
         stopping = asyncio.Event()
         sending = asyncio.create_task(

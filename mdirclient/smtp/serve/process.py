@@ -71,13 +71,15 @@ def serve(settings: Settings, options: Options) -> None:
     """Serve until a signal comes.
 
     Raises:
-        SettingsError: an address or a certificate cannot be used.
+        SettingsError: an address, a folder or a certificate cannot be used.
         TransportError: it cannot be listened there.
         StoreError: the server's own database cannot be opened.
         LockTimeoutError: another server has been opening it for minutes.
     """
     log = make_log(as_json=options.as_json)
-    view_of(settings)  # what is wrong in the settings is said at once
+    # What is wrong in the settings is said at once.
+    view_of(settings)
+    places = Places.from_settings(settings)
     # Before anything is waited for: who listens on a low port gives up that right later.
     sockets = _given_sockets() or _sockets(options.listen or settings.get("MDIR_SMTP_LISTEN"))
     most = allow_many_files()
@@ -92,13 +94,14 @@ def serve(settings: Settings, options: Options) -> None:
     try:
         directory = os.path.dirname(os.path.abspath(path))
         tls = Certificates(settings, directory, log) if options.has_tls else None
-        asyncio.run(_serve(settings, sockets, state, tls=tls, limits=limits, log=log))
+        asyncio.run(_serve(settings, places, sockets, state, tls=tls, limits=limits, log=log))
     finally:
         state.close()
 
 
 async def _serve(
     settings: Settings,
+    places: Places,
     sockets: list[tuple[str, socket.socket]],
     state: State,
     *,
@@ -114,7 +117,6 @@ async def _serve(
     reserve = Reserve([one for _, one in sockets], log)
     loop.set_exception_handler(reserve.on_exception)
     async with mdird, contextlib.aclosing(reserve):
-        places = Places.from_settings(settings)
         host = host_of(settings)
         following = Following(mdird, places, log)
         has_relay = settings.find("MDIR_SMTP_RELAY") is not None
@@ -136,7 +138,7 @@ async def _serve(
             way, options = way_of(settings, 0.0, log), sender.Options()
             sender_work = send(settings, mdird, following, way, options, stopping=stopping, log=log)
             sending.append(loop.create_task(sender_work))
-        work = _learn(settings, mdird, following, state, limits=limits, log=log)
+        work = _learn(settings, places, mdird, following, state, limits=limits, log=log)
         learning = loop.create_task(_beside(work, "what learns", log))
         # Who comes a moment later need not be told to come again.
         with contextlib.suppress(TimeoutError):
@@ -195,6 +197,7 @@ def spf_of(settings: Settings, hostname: str) -> SPF:
 
 async def _learn(
     settings: Settings,
+    places: Places,
     mdird: AsyncMdird,
     following: Following,
     state: State,
@@ -203,8 +206,6 @@ async def _learn(
     log: Log,
 ) -> None:
     """The spam box and statistics, until cancelled."""
-    places = Places.from_settings(settings)
-    folder = settings.get("MDIR_SMTP_STATISTICS").strip("/")
     archive = Archive(state.path)
     try:
         box = SpamBox(
@@ -217,7 +218,7 @@ async def _learn(
             now=time.time,
         )
         publisher = Publisher(
-            mdird, archive, view_of(settings), folder=folder, log=log, now=time.time
+            mdird, archive, view_of(settings), folder=places.statistics, log=log, now=time.time
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(_beside(box.run(), "the spam box", log))

@@ -34,6 +34,7 @@ def run(settings: Settings, options: Options) -> None:
     """Record and empty the spam box until a signal comes.
 
     Raises:
+        SettingsError: the folders cannot be used.
         StoreError: the server's own database cannot be opened.
     """
     asyncio.run(_run(settings, options, make_log(as_json=options.as_json)))
@@ -41,10 +42,10 @@ def run(settings: Settings, options: Options) -> None:
 
 async def _run(settings: Settings, options: Options, log: Log) -> None:
     ended = on_signal()
+    places = Places.from_settings(settings)
     mdird = await unless_ended(connected(settings, log), ended)
     if mdird is None:
         return
-    places = Places.from_settings(settings)
     async with mdird:
         with contextlib.closing(Votes(settings.smtp_state())) as votes:
             following = Following(mdird, places, log)
