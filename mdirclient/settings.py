@@ -47,6 +47,12 @@ SETTINGS: Final = (
     Setting("MDIR_SMTP_ACCOUNTS", "SMTP/Accounts", "one folder for each mail address served"),
     Setting("MDIR_SMTP_OUTBOX", "SMTP/Outbox", "a folder for each address: what is to be sent"),
     Setting("MDIR_SMTP_SPAM", "SMTP/Spam", "a folder for each address: what its user calls spam"),
+    Setting(
+        "MDIR_SMTP_TRASH",
+        "Trash,Deleted Items,Deleted Messages",
+        "names of folders, by commas, into which users throw mails: what goes there from the spam"
+        " box stays spam",
+    ),
     Setting("MDIR_SMTP_STATISTICS", "SMTP/Statistics", "where statistics are published"),
     Setting(
         "MDIR_SMTP_STATISTICS_PRIVACY",

@@ -45,6 +45,7 @@ class Places:
         users: path of the folder with an entry for each user.
         accounts, outbox, spam, delayed: paths of folders that hold one for each address.
         statistics: path of the folder where reports are published.
+        trash: names of folders into which users throw mails, folded.
         postmaster: the address that gets what is for postmaster and abuse.
         separators: characters that end the name of an account in an address.
     """
@@ -55,6 +56,7 @@ class Places:
     spam: str
     delayed: str
     statistics: str
+    trash: frozenset[str]
     postmaster: str | None = None
     separators: str = "+"
 
@@ -75,8 +77,10 @@ class Places:
             if path.startswith(folders["spam"] + "/"):
                 reason = "it is in MDIR_SMTP_SPAM, which is emptied"
                 raise SettingsError(_FOLDERS[field], path, reason)
+        trash = settings.get("MDIR_SMTP_TRASH")
         return cls(
             **folders,
+            trash=frozenset(name.strip().casefold() for name in trash.split(",")),
             postmaster=settings.find("MDIR_SMTP_POSTMASTER"),
             separators=settings.get("MDIR_SMTP_SEPARATOR"),
         )

@@ -237,7 +237,9 @@ def test_what_cannot_be_used(served: World, words: list[str], status: int, text:
 @pytest.mark.parametrize("command", ["serve", "spam", "outbox"])
 def test_folders_that_cannot_be_used(served: World, command: str) -> None:
     """They are looked at first: a spam box that is where mails come would be emptied."""
-    names = {"MDIR_SMTP_SPAM": "SMTP/Accounts", "MDIR_SMTP_STATE": f"{served.path}/s"}
-    done = served.run("mdir-smtp", command, MDIRD="file:///nowhere", **names)
+    done = served.run(
+        "mdir-smtp", command, MDIRD="file:///nowhere", MDIR_SMTP_SPAM="SMTP/Accounts",
+        MDIR_SMTP_STATE=f"{served.path}/s",
+    )  # fmt: skip
     assert 78 == done.status, done
     assert "MDIR_SMTP_ACCOUNTS" in done.errors

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import smtplib
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mdirclient import Header
+from mdirclient import Header, make_folder
+from mdirclient.smtp.accounts import add_account
 from tests.outboxed import ACCOUNT, JO, LI, Outboxed, outboxed
 from tests.places import PLACES
 from tests.smtped import eventually
@@ -114,6 +116,85 @@ def test_a_mail_that_is_none_after_all(tmp_path: Path) -> None:
         with world.serving():
             eventually(lambda: votes(world) == [])
         assert 4 == len(world.entries(ACCOUNT))
+
+
+def remove(world: Outboxed, name: str, folder: str) -> None:
+    """What a mail client does to delete all parts of a mail."""
+    with world.connect() as mdird:
+        mdird.remove(folder, Header([("anchor", f"mdir:{name}@there.test/1")]))
+
+
+def test_where_it_goes_to(tmp_path: Path) -> None:
+    """Spam that is deleted, or thrown into the trash, is spam; below the account it is none."""
+    folders = {
+        "thrown": f"{ACCOUNT}/trash", "other": "Home/Jo/Trash", "sorted": f"{ACCOUNT}/Work/Lists"
+    }  # fmt: skip
+    with outboxed(tmp_path) as world:
+        with world.connect() as mdird:
+            for folder in folders.values():
+                make_folder(mdird, folder)
+        with world.serving() as (_, port):
+            for name in ("deleted", *folders):
+                send(port, name)
+                eventually(partial(in_account, world, name))
+                move(world, name, ACCOUNT, BOX)
+            eventually(lambda: len(votes(world)) == 4)
+            remove(world, "deleted", BOX)
+            for name, folder in folders.items():
+                move(world, name, BOX, folder)
+            eventually(lambda: "spam-undone" in world.log)
+            # Second thoughts, while the server does not look.
+            move(world, "thrown", f"{ACCOUNT}/trash", ACCOUNT)
+        with world.serving():
+            eventually(lambda: world.log.count("spam-undone") == 1)
+            anchors = [f"mdir:{name}@there.test/1" for name in ("deleted", "other")]
+            eventually(lambda: anchors == sorted(vote["anchor"] for vote in votes(world)))
+        with world.serving("--spam-kept", "0"):  # their time is over
+            eventually(lambda: "listening" in world.log)
+        assert anchors == sorted(vote["anchor"] for vote in votes(world))
+
+
+def test_a_client_that_removes_first(tmp_path: Path) -> None:
+    """It is looked for once more, and at the end of its time."""
+    with outboxed(tmp_path) as world, world.serving("--spam-kept", "20") as (_, port):
+        for name in ("soon", "late"):
+            send(port, name)
+            eventually(partial(in_account, world, name))
+            with world.connect() as mdird:
+                entries = [
+                    one for one in mdird.lookup(ACCOUNT) if name in (one.get("anchor") or "")
+                ]
+            move(world, name, ACCOUNT, BOX)
+            eventually(lambda: len(votes(world)) == 1)
+            remove(world, name, BOX)
+            time.sleep(1 if name == "soon" else 7)  # the server has looked once, or twice
+            assert 1 == len(votes(world))
+            with world.connect() as mdird:
+                for entry in entries:
+                    mdird.put(ACCOUNT, entry)
+            eventually(lambda: votes(world) == [], 40)
+
+
+def test_a_user_with_two_addresses(tmp_path: Path) -> None:
+    """One vote for each mail and user; it is taken back when neither box has the mail."""
+    with outboxed(tmp_path) as world:
+        with world.connect() as mdird:
+            add_account(mdird, PLACES, "other@ours.test", user=JO)
+        other = [f"{place}/other@ours.test" for place in (PLACES.accounts, PLACES.spam)]
+        with world.serving() as (_, port):
+            send(port, "one", JO, LI, "other@ours.test")
+            eventually(lambda: len(world.entries(other[0])) == 2)
+            eventually(partial(in_account, world, "one"))
+            move(world, "one", ACCOUNT, BOX)
+            eventually(lambda: len(votes(world)) == 1)
+            move(world, "one", *other)
+            eventually(lambda: "spam account=other@ours.test" in world.log)
+            assert [JO] == [vote["account"] for vote in votes(world)]
+            move(world, "one", BOX, ACCOUNT)
+            move(world, "one", f"{PLACES.accounts}/{LI}", f"{PLACES.spam}/{LI}")
+            eventually(lambda: len(votes(world)) == 2)
+            move(world, "one", *reversed(other))
+            eventually(lambda: [LI] == [vote["account"] for vote in votes(world)])
 
 
 @pytest.mark.parametrize("kept", ["0", "2"])

@@ -40,7 +40,7 @@ def test_nothing_is_due_while_the_mdird_is_away(tmp_path: Path) -> None:
         votes = Votes(str(tmp_path / "smtp.sqlite3"))
         following = Following(nothing, PLACES, log)
         following._is_made = True
-        box = SpamBox(nothing, following, votes, folder="x", kept=5, log=log, now=lambda: 100.0)
+        box = SpamBox(nothing, following, votes, places=PLACES, kept=5, log=log, now=lambda: 100.0)
         followed = Followed(nothing, "x", None, lambda: None, log, event="stale")
         late = {"mdir:a@b/1": Vote("jo@ours.test", "mdir:a@b/1", 1.0)}
         task = asyncio.create_task(asyncio.sleep(0))
@@ -107,7 +107,7 @@ class World:
                 following = Following(mdird, PLACES, log)
                 with contextlib.closing(Votes(self.path)) as votes:
                     box = self.box = SpamBox(
-                        mdird, following, votes, folder=PLACES.spam, kept=0, log=log,
+                        mdird, following, votes, places=PLACES, kept=0, log=log,
                         now=lambda: 100.0,
                     )  # fmt: skip
                     tasks = [asyncio.create_task(one.run()) for one in (following, box)]

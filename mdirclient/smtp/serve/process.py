@@ -212,7 +212,7 @@ async def _learn(
             mdird,
             following,
             archive,
-            folder=places.spam,
+            places=places,
             kept=limits.spam_kept,
             log=log,
             now=time.time,

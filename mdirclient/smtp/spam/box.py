@@ -1,7 +1,8 @@
 """The spam box: folders into which users move what they call spam. They are emptied.
 
-Each mail that is there is recorded once, and leaves some time after its record is committed. A mail
-that leaves before, by its user, was none: its record goes too. Contents stay in the store.
+Each mail that is there is recorded once, and leaves some time after its record is committed. One
+that its user takes back among the mails of the account before was none: its record goes too. One
+that is deleted, or thrown into the trash, stays what it was called. Contents stay in the store.
 Reads and writes the mdir, and tables of the SMTP server's own database.
 """
 
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -20,11 +22,13 @@ from mdirclient.errors import LockTimeoutError, MdirError
 from mdirclient.header import Header
 from mdirclient.smtp.followed import ANY, Followed
 from mdirclient.smtp.outbox.item import anchor_of
+from mdirclient.smtp.spam.back import folders_of, is_in
 from mdirclient.smtp.spam.votes import Vote
 
 if TYPE_CHECKING:
     from mdirclient.interfaces import AsyncMdird
     from mdirclient.service.log import Log
+    from mdirclient.smtp.accounts import Places
     from mdirclient.smtp.following import Following
     from mdirclient.smtp.spam.votes import Votes
 
@@ -37,6 +41,11 @@ _FAILING: Final = 10.0
 #: between two looks whether it has.
 _FOLLOWING: Final = 5.0
 _LOOKING: Final = 0.5
+#: Seconds after which a mail that left by its user is looked for once more: a client may remove it
+#: here before it puts it there. The last look is at the end of its time.
+_ARRIVING: Final = 5.0
+#: Mails that are looked for before other boxes have their turn.
+_LOOKED_FOR: Final = 50
 #: Seconds between two questions whether a subscription still says everything.
 _BEAT: Final = 60.0
 
@@ -47,7 +56,8 @@ class _Box:
 
     Attributes:
         followed: its entries.
-        votes: anchor → vote, of what is in it; None: not read yet.
+        votes: anchor → vote, of what is in it, or may come back; None: not read yet.
+        away: anchor of what left by its user → when it is looked for yet, before its time ends.
         leaving: anchor of what was told to leave → the last version of its entries.
         unknown: anchor of a mail without a record → until when one may follow.
         looked: when records for these were looked for.
@@ -58,6 +68,7 @@ class _Box:
     followed: Followed
     task: asyncio.Task[None]
     votes: dict[str, Vote] | None = None
+    away: dict[str, tuple[float, ...]] = attrs.field(factory=dict)
     leaving: dict[str, int] = attrs.field(factory=dict)
     unknown: dict[str, float] = attrs.field(factory=dict)
     looked: float = 0.0
@@ -75,6 +86,8 @@ class _Box:
         waits = [] if self.due is None else [max(0.0, self.due - now)]
         if self.unknown:
             waits.append(max(0.0, self.looked + _LOOKING - time.monotonic()))
+        if looks := [times[0] for times in self.away.values() if times]:
+            waits.append(max(0.0, min(looks) - time.monotonic()))
         return min(waits, default=None)
 
 
@@ -85,7 +98,7 @@ class SpamBox:
         mdird: with the folders.
         following: the list of accounts; the caller runs it.
         votes: where they are kept.
-        folder: that has a folder for each account.
+        places: the folders agreed on.
         kept: seconds that a mail stays in it.
         log: of what happens.
         now: seconds since 1970.
@@ -97,7 +110,7 @@ class SpamBox:
         following: Following,
         votes: Votes,
         *,
-        folder: str,
+        places: Places,
         kept: float = KEPT,
         log: Log,
         now: Callable[[], float],
@@ -105,12 +118,13 @@ class SpamBox:
         self._mdird = mdird
         self._following = following
         self._votes = votes
-        self._folder = folder
+        self._places = places
+        self._folder = places.spam
         self._kept = kept
         self._log = log
         self._now = now
         self._woken = asyncio.Event()
-        self._root = Followed(mdird, folder, "dir", self._woken.set, log, event="spam-stale")
+        self._root = Followed(mdird, places.spam, "dir", self._woken.set, log, event="spam-stale")
         self._boxes: dict[str, _Box] = {}
         self._touched: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -119,7 +133,7 @@ class SpamBox:
         """Record and empty until cancelled.
 
         Of several on one database one does, and the others wait: what one empties another would
-        take for the user's second thought.
+        take for the user's doing.
         """
         is_waiting = False
         while True:
@@ -200,17 +214,13 @@ class SpamBox:
             if live.version > box.leaving.get(anchor, -1):  # else it is on its way out
                 entries.setdefault(anchor, []).append(url)
         box.leaving = {one: last for one, last in box.leaving.items() if one in present}
-        for anchor in box.votes.keys() - entries.keys():
-            is_undone = await asyncio.to_thread(self._votes.undo, account, anchor)
-            del box.votes[anchor]
-            if is_undone:  # else it left by us, and only the answer was lost
-                self._log("spam-undone", account=account, anchor=anchor)
         box.unknown = {one: until for one, until in box.unknown.items() if one in entries}
         for anchor in entries.keys() - box.votes.keys():
             await self._vote(account, box, anchor)
-        for anchor, vote in list(box.votes.items()):
-            if vote.at + self._kept <= self._now():
-                await self._empty(account, box, anchor, entries[anchor])
+        for anchor, urls in entries.items():
+            if anchor in box.votes and self._is_over(box.votes[anchor]):
+                await self._empty(account, box, anchor, urls)
+        await self._look_for(account, box, box.votes.keys() - entries.keys())
         box.looked = time.monotonic()
         box.due = min((vote.at + self._kept for vote in box.votes.values()), default=None)
 
@@ -222,7 +232,10 @@ class SpamBox:
         is_known = await asyncio.to_thread(self._votes.knows, account, anchor, is_own)
         if not is_known and time.monotonic() < until:
             return
-        vote = await asyncio.to_thread(self._votes.add, account, anchor, self._now(), is_own)
+        others = self._others(account)
+        vote = await asyncio.to_thread(
+            self._votes.add, account, anchor, self._now(), is_own, others
+        )
         del box.unknown[anchor]
         box.votes[anchor] = attrs.evolve(vote, at=self._now())
         event = "spam" if vote.is_known else "spam-unknown"
@@ -231,12 +244,57 @@ class SpamBox:
             anchor=anchor,
         )  # fmt: skip
 
+    def _is_over(self, vote: Vote) -> bool:
+        return vote.at + self._kept <= self._now()
+
+    async def _look_for(self, account: str, box: _Box, gone: AbstractSet[str]) -> None:
+        """What left by its user: is it back among the mails of the account?"""
+        assert box.votes is not None
+        clock = time.monotonic()
+        box.away = {one: box.away.get(one, (clock, clock + _ARRIVING)) for one in gone}
+        due = [
+            one
+            for one, times in box.away.items()
+            if (times and times[0] <= clock) or self._is_over(box.votes[one])
+        ][:_LOOKED_FOR]
+        if not due:
+            return
+        own = f"{self._places.accounts}/{account}"
+        folders = await folders_of(self._mdird, own, self._places.trash)
+        for anchor in due:
+            vote = box.votes[anchor]
+            if await is_in(self._mdird, folders, anchor):
+                if not self._is_held(box, vote):
+                    await self._undo(account, vote)
+            elif self._is_over(vote):
+                await asyncio.to_thread(self._votes.empty, vote.account, anchor)
+            else:
+                box.away[anchor] = tuple(at for at in box.away[anchor] if at > clock)
+                continue
+            del box.votes[anchor], box.away[anchor]
+
+    async def _undo(self, account: str, vote: Vote) -> None:
+        is_undone = await asyncio.to_thread(self._votes.undo, vote.account, vote.anchor)
+        if is_undone:  # else it left by us, and only the answer was lost
+            self._log("spam-undone", account=account, anchor=vote.anchor)
+
+    def _is_held(self, box: _Box, vote: Vote) -> bool:
+        """Whether another box of the same user has the mail."""
+        return any(
+            other is not box
+            and vote.anchor not in other.away
+            and (found := (other.votes or {}).get(vote.anchor)) is not None
+            and found.account == vote.account
+            for other in self._boxes.values()
+        )
+
     async def _empty(self, account: str, box: _Box, anchor: str, urls: list[str]) -> None:
         """Let a mail leave a box."""
         assert box.votes is not None
         # First here: else the removal would be taken for the user's.
-        await asyncio.to_thread(self._votes.empty, account, anchor)
-        vote = box.votes.pop(anchor)
+        vote = box.votes[anchor]
+        await asyncio.to_thread(self._votes.empty, vote.account, anchor)
+        del box.votes[anchor]
         lives = [box.followed.entries.get(url) for url in urls]
         box.leaving[anchor] = max((live.version for live in lives if live), default=0)
         try:
@@ -250,6 +308,14 @@ class SpamBox:
         async with self._mdird.batch() as batch:
             for url in urls:
                 await batch.remove(f"{self._folder}/{account}", Header([("url", url)]))
+
+    def _others(self, account: str) -> list[str]:
+        """The further accounts of its user."""
+        accounts = self._following.book.accounts
+        user = next((one.user for one in accounts if one.name == account), None)
+        if user is None:
+            return []
+        return [one.name for one in accounts if one.user == user and one.name != account]
 
     def _owner(self, account: str) -> Callable[[str], bool]:
         """Tells whether a recipient's address is the account's."""

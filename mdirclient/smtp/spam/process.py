@@ -50,7 +50,7 @@ async def _run(settings: Settings, options: Options, log: Log) -> None:
         with contextlib.closing(Votes(settings.smtp_state())) as votes:
             following = Following(mdird, places, log)
             box = SpamBox(
-                mdird, following, votes, folder=places.spam, kept=options.kept, log=log,
+                mdird, following, votes, places=places, kept=options.kept, log=log,
                 now=time.time,
             )  # fmt: skip
             tasks: list[asyncio.Task[Any]] = [

@@ -1,4 +1,4 @@
-"""What users called spam: one vote for each mail and account, with the facts of its SMTP time.
+"""What users called spam: one vote for each mail and user, with the facts of its SMTP time.
 
 Reads and writes tables of the SMTP server's own database. The facts are those that were kept when
 the mail came, found by its anchor; what its header says does not count.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -27,13 +27,13 @@ class Vote:
     """A mail that a user called spam.
 
     Attributes:
-        account: name of the account that got it.
+        account: name of the account that got it; of a user's several, the one that said so first.
         anchor: url of part 1.
         at: seconds since 1970.
         client: address that brought it; empty if that is not known.
         sender: the reverse path; empty if it is not known.
         is_known: whether it came to this account by SMTP.
-        is_emptied: whether it leaves the box by us, and not by its user.
+        is_emptied: whether it is for good: its mail leaves the box by us, or did not come back.
     """
 
     account: str
@@ -65,7 +65,7 @@ class Votes(Tables):
                 yield _vote(row)
 
     def of(self, account: str) -> dict[str, Vote]:
-        """Anchor → vote of an account whose mail has not left the box by us.
+        """Anchor → vote of an account that is not for good yet.
 
         Raises:
             StoreError: they cannot be read now.
@@ -86,30 +86,43 @@ class Votes(Tables):
         with self.reading() as connection:
             return _found(connection, Vote(account, anchor, 0.0), is_own).is_known
 
-    def add(self, account: str, anchor: str, now: float, is_own: Callable[[str], bool]) -> Vote:
-        """Record that an account calls a mail spam; the first time counts.
+    def add(
+        self,
+        account: str,
+        anchor: str,
+        now: float,
+        is_own: Callable[[str], bool],
+        others: Sequence[str] = (),
+    ) -> Vote:
+        """Record that a user calls a mail spam; the first time counts.
 
         Whoever brought it has to show anew that it brings good mail: for blocking, and for
         greylisting.
 
         Args:
-            account: name of it.
+            account: name of the one that got the mail.
             anchor: of the mail, canonical.
             now: seconds since 1970.
             is_own: whether a recipient's address is the account's.
+            others: further accounts of the same user.
 
         Returns:
-            The vote: this one, or the earlier one.
+            The vote: this one, or the earlier one, perhaps of another account.
 
         Raises:
             StoreError: it cannot be written now.
         """
         with self.transaction() as connection:
-            query = f"SELECT {_FIELDS} FROM vote WHERE {_KEY}"  # noqa: S608 - of constants
-            if row := connection.execute(query, (account, anchor)).fetchone():
+            query = (
+                f"SELECT {_FIELDS} FROM vote WHERE anchor = ?"  # noqa: S608 - of constants
+                " AND account IN (SELECT value FROM json_each(?)) AND (account = ? OR is_known)"
+                " ORDER BY account <> ?"
+            )
+            values = anchor, json.dumps([account, *others]), account, account
+            if row := connection.execute(query, values).fetchone():
                 connection.execute(
                     f"UPDATE vote SET is_emptied = 0 WHERE {_KEY}",  # noqa: S608
-                    (account, anchor),
+                    (row[0], anchor),
                 )
                 return attrs.evolve(_vote(row), is_emptied=False)
             vote = _found(connection, Vote(account, anchor, now), is_own)
@@ -129,7 +142,7 @@ class Votes(Tables):
         """A mail is none after all: the vote is gone, and what was known before is known again.
 
         Returns:
-            Whether it is so: not of a mail that leaves the box by us.
+            Whether it is so: not of one that is for good.
 
         Raises:
             StoreError: it cannot be written now.
@@ -144,7 +157,7 @@ class Votes(Tables):
             return row is not None
 
     def empty(self, account: str, anchor: str) -> None:
-        """A mail leaves the box by us from now on.
+        """A vote is for good: its mail leaves the box by us, or did not come back.
 
         Raises:
             StoreError: it cannot be written now.
