@@ -119,7 +119,12 @@ def create(
 
 
 def replace(
-    path: str | os.PathLike[str], data: bytes, *, staged: str, durable: bool = True
+    path: str | os.PathLike[str],
+    data: bytes,
+    *,
+    staged: str,
+    durable: bool = True,
+    mode: int = 0o666,
 ) -> None:
     """Put a whole file in the place of `path`, whatever is there. Durable on return.
 
@@ -131,8 +136,9 @@ def replace(
         data: its content.
         staged: a free name in the same file system, which no reader looks at.
         durable: whether to flush.
+        mode: permissions, of which the umask takes some.
     """
-    create(staged, data, durable=durable)
+    create(staged, data, durable=durable, mode=mode)
     replace_with(staged, path)
     if durable:
         sync_directory(os.path.dirname(path) or ".")

@@ -34,7 +34,7 @@ _LIMITS: Final = (
         "SECONDS",
         "after which a sender that greylisting told to come again is let in; 0: none is told",
     ),
-    ("spam-kept", "SECONDS", "that a mail stays in the spam box, in which it can be moved back"),
+    ("spam-kept", "SECONDS", "that a mail stays in the spam box, and a vote can be taken back"),
 )
 
 #: The same of networks.

@@ -27,8 +27,7 @@ def add_spam(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="SECONDS",
         type=float,
         default=_KEPT,
-        help="that a mail stays in the box; who moves it back until then takes the vote back;"
-        f" default: {_KEPT:.0f}",
+        help=f"that a mail stays in the box, and a vote can be taken back; default: {_KEPT:.0f}",
     )
     command.add_argument(
         "--json", action="store_true", help="with --list one object a line; else log lines as JSON"
@@ -39,7 +38,7 @@ def add_spam(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _spam(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.kept <= 10**9:
-        raise UsageError(f"--kept: expected at least 0, not {arguments.kept:g}")
+        raise UsageError(f"--kept: expected 0 to {10**9:,} seconds, not {arguments.kept:g}")
     if arguments.list:
         return _list(arguments)
     from mdirclient.smtp.spam.process import Options, run
@@ -69,6 +68,6 @@ def _list(arguments: argparse.Namespace) -> int:
                     }
                 )
             else:
-                who = shown(vote.sender) if vote.is_known else "not received by SMTP"
+                who = shown(vote.sender) if vote.is_known else "no record of it"
                 print(f"{at}  {who}  {vote.client or '-'}  by {shown(vote.account)}")
     return exits.OK

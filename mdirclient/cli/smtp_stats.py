@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from mdirclient.cli import exits
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 #: Rows of a list on a terminal, and characters of a bar.
 _ROWS: Final = 10
 _BAR: Final = 24
+#: Columns of a terminal that has room for bars.
+_WIDE: Final = 72
+#: Characters of a day: names are not folded further.
+_DAY: Final = 10
 _WEEK: Final = timedelta(days=7)
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
@@ -55,6 +61,8 @@ def _day(text: str) -> date:
 def _file(text: str) -> str:
     if text != "-" and (not text or (os.path.exists(text) and not os.path.isfile(text))):
         raise argparse.ArgumentTypeError(f"expected a file, or - for standard output, not {text!a}")
+    if not os.path.isdir(os.path.dirname(text) or "."):
+        raise argparse.ArgumentTypeError(f"there is no directory for {text!a}; make it first")
     return text
 
 
@@ -79,7 +87,7 @@ def _stats(arguments: argparse.Namespace) -> int:
 
 
 def _period(since: date | None, until: date | None) -> Period:
-    from mdirclient.smtp.statistics.figures import Period
+    from mdirclient.smtp.statistics.figures import Period, month_of
 
     last = until or datetime.now(UTC).date()
     try:
@@ -87,7 +95,10 @@ def _period(since: date | None, until: date | None) -> Period:
     except OverflowError:
         raise UsageError(f"--until {last}: there is no calendar for that") from None
     if first > last:
-        raise UsageError(f"--since {first} is after --until {last}")
+        end_of = "--until" if until else "today,"
+        raise UsageError(f"--since {first} is after {end_of} {last}")
+    if (month := month_of(first)).until == end and month.since == first:
+        return month
     return Period("day" if end - first == timedelta(days=1) else "range", first, end)
 
 
@@ -99,8 +110,10 @@ def _write_page(figures: Figures, path: str) -> None:
     if path == "-":
         sys.stdout.buffer.write(page.encode())
     else:
-        path = os.path.realpath(path)
-        _fs.replace(path, page.encode(), staged=f"{path}.{os.urandom(4).hex()}")
+        path, mode = os.path.realpath(path), 0o666
+        with contextlib.suppress(OSError):
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+        _fs.replace(path, page.encode(), staged=f"{path}.{os.urandom(4).hex()}", mode=mode)
 
 
 # -- on a terminal
@@ -109,10 +122,11 @@ def _write_page(figures: Figures, path: str) -> None:
 def _print(figures: Figures) -> None:
     from mdirclient.smtp.statistics.page import size_of
 
+    unknown = f" ({figures.spam_unknown:,} without a record)" if figures.spam_unknown else ""
     print(
-        f"{figures.server}, {figures.period.since} to before {figures.period.until}, UTC:"
+        f"{figures.server}, {figures.period.since} to {figures.period.last}, days of UTC:"
         f" {figures.mails:,} mails received ({size_of(figures.bytes)}), {figures.sent:,} sent,"
-        f" {figures.refused:,} not taken, {figures.spam:,} called spam,"
+        f" {figures.refused:,} not taken, {figures.spam:,} called spam{unknown},"
         f" {size_of(figures.stored)} more in the store"
     )
     for table in _tables(figures):
@@ -130,7 +144,7 @@ def _tables(figures: Figures) -> Iterator[Table]:
     ]  # fmt: skip
     yield _sources("Who brought what nobody wanted", figures.owners)
     yield _rows("What became of it", figures.verdicts)
-    yield _rows("Why it was not taken", figures.reasons)
+    yield _rows("Why it was not taken", figures.reasons, count="times")
     yield _rows("Received by", figures.received)
     yield _rows("Sent by", figures.senders)
     yield _rows("Called spam by", figures.reporters)
@@ -143,7 +157,7 @@ def _tables(figures: Figures) -> Iterator[Table]:
     counts = (figures.delayed, figures.returned, figures.never_returned)
     names = ("told to come again", "came again", "did not")
     yield "Greylisting", ("senders", "number"), [
-        (name, f"{count:,}") for name, count in zip(names, counts, strict=True)
+        (name, f"{count:,}") for name, count in zip(names, counts, strict=True) if any(counts)
     ]  # fmt: skip
 
 
@@ -164,19 +178,24 @@ def _days(days: Sequence[Day]) -> Table:
     return "By day", ("day", "", "accepted", "not taken", "more in the store"), lines
 
 
-def _rows(title: str, rows: Sequence[Row]) -> Table:
-    most = max((row.mails for row in rows), default=0) or 1
+def _rows(title: str, rows: Sequence[Row], count: str = "mails") -> Table:
+    from mdirclient.smtp.statistics.figures import first
+
+    found = first(rows, _ROWS)
+    most = max((row.mails for row in found), default=0) or 1
     lines: list[tuple[str, ...]] = [
-        (shown(row.name), _bar(row.mails / most), f"{row.mails:,}") for row in rows[:_ROWS]
+        (_name(row.name), _bar(row.mails / most), f"{row.mails:,}") for row in found
     ]
-    return title, ("name", "", "mails"), lines
+    return title, ("name", "", count), lines
 
 
 def _sources(title: str, sources: Sequence[Source]) -> Table:
-    bad = [one for one in sources if one.refused or one.spam][:_ROWS]
+    from mdirclient.smtp.statistics.figures import worst
+
+    bad = worst([one for one in sources if one.bad], _ROWS)
     lines: list[tuple[str, ...]] = [
         (
-            shown(one.network),
+            _name(one.network),
             _bar(one.share),
             f"{one.share:.1%}",
             f"{one.refused:,}",
@@ -185,6 +204,12 @@ def _sources(title: str, sources: Sequence[Source]) -> Table:
         for one in bad
     ]
     return title, ("owner", "", "share", "not taken", "spam"), lines
+
+
+def _name(name: str) -> str:
+    from mdirclient.smtp.statistics.page import ALL_OTHERS
+
+    return shown(name) if name else ALL_OTHERS
 
 
 def _bar(share: float) -> str:
@@ -199,7 +224,7 @@ def _draw(title: str, heads: tuple[str, ...], lines: list[tuple[str, ...]]) -> N
         draw(title, heads, lines)
         return
     print(f"\n{title}")
-    for line in lines:
+    for line in (heads, *lines):
         print("\t".join(cell for cell, head in zip(line, heads, strict=True) if head))
 
 
@@ -214,14 +239,22 @@ def _rich() -> Callable[[str, tuple[str, ...], list[tuple[str, ...]]], None] | N
         return None
 
     def draw(title: str, heads: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
-        table = RichTable(title=title, title_justify="left", box=None, pad_edge=False)
-        for number, head in enumerate(heads):
-            is_number = number > 0 and bool(head)
-            style = "cyan" if not head else ""
-            table.add_column(head, justify="right" if is_number else "left", style=style)
+        console = Console()
+        is_shown = [bool(head) or console.width >= _WIDE for head in heads]
+        table = RichTable(box=None, pad_edge=False)
+        for number, head in enumerate(compress(heads, is_shown)):
+            is_bar = not head
+            table.add_column(
+                head,
+                justify="left" if number == 0 or is_bar else "right",
+                style="cyan" if is_bar else "",
+                no_wrap=number > 0,
+                overflow="crop" if is_bar else "fold",
+                min_width=_DAY if number == 0 else None,
+            )
         for line in lines:
-            table.add_row(*map(Text, line))
+            table.add_row(*map(Text, compress(line, is_shown)))
         print()
-        Console().print(table)
+        console.print(Text(title, style="bold"), table, sep="\n")
 
     return draw

@@ -65,8 +65,8 @@ class Places:
         """As the settings say.
 
         Raises:
-            SettingsError: no folder can have a path, two have one, or what is in the spam box would
-                be taken out of it.
+            SettingsError: no folder can have a path, two have one, or something else would be sent
+                with the outbox, or be taken out of the spam box.
         """
         folders = {field: settings.folder(name) for field, name in _FOLDERS.items()}
         fields = {path: field for field, path in folders.items()}
@@ -74,9 +74,10 @@ class Places:
             if (other := fields[path]) != field:
                 reason = f"it is also {_FOLDERS[other]}; each needs a folder of its own"
                 raise SettingsError(_FOLDERS[field], path, reason)
-            if path.startswith(folders["spam"] + "/"):
-                reason = "it is in MDIR_SMTP_SPAM, which is emptied"
-                raise SettingsError(_FOLDERS[field], path, reason)
+            for other in ("spam", "outbox", "delayed"):
+                if path.startswith(folders[other] + "/"):
+                    reason = f"it is in {_FOLDERS[other]}, whose folders are of addresses"
+                    raise SettingsError(_FOLDERS[field], path, reason)
         trash = settings.get("MDIR_SMTP_TRASH")
         return cls(
             **folders,

@@ -205,13 +205,8 @@ class State:
         self.path = path
         self._lock = threading.Lock()
         self._adding = totals.Adding()
-        _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
-        try:
-            self._connection = _sqlite.connect(
-                path, MIGRATIONS, timeout=_TIMEOUT, create=True, durable=False
-            )
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: {error}") from error
+        with telling(path):
+            self._connection = connected(path)
 
     def check(self) -> None:
         """Read all of it.
@@ -220,7 +215,7 @@ class State:
             StoreError: it is damaged.
         """
         query = "PRAGMA quick_check(1)"
-        with self._lock, self._telling():
+        with self._lock, telling(self.path):
             (found,) = self._connection.execute(query).fetchone()
             missing = _sqlite.tables(MIGRATIONS) - _sqlite.names(self._connection)
         if found == "ok" and missing:
@@ -284,7 +279,7 @@ class State:
             StoreError: it cannot be read now.
         """
         query = "SELECT at FROM begun WHERE is_filling"
-        with self._telling(), self._lock:
+        with telling(self.path), self._lock:
             row = self._connection.execute(query).fetchone()
         return row[0] if row else None
 
@@ -311,7 +306,7 @@ class State:
         The totals of it stay.
         """
         query = "SELECT at FROM mail ORDER BY at DESC LIMIT 1 OFFSET ?"
-        with self._telling(), self._lock:
+        with telling(self.path), self._lock:
             row = self._connection.execute(query, (most,)).fetchone()
         count = self._remove("at <= ? ORDER BY at", row[0]) if row else 0
         return count + self._remove("at < ? ORDER BY at", before)
@@ -358,7 +353,7 @@ class State:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        with self._telling(), self._lock:
+        with telling(self.path), self._lock:
             try:
                 with _sqlite.transaction(self._connection):
                     yield
@@ -366,12 +361,23 @@ class State:
                 self._adding.forget()
                 raise
 
-    @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreError(f"the SMTP server's own database, {self.path}: {error}") from error
+
+@contextlib.contextmanager
+def telling(path: str, advice: str = "") -> Iterator[None]:
+    """What goes wrong with the database, as an error of ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = f"the SMTP server's own database, {path}: {error}{advice}"
+        raise StoreError(text) from error
+
+
+def connected(path: str) -> sqlite3.Connection:
+    """A connection to the database; what is made is for its owner only: it knows who wrote whom."""
+    _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
+    with contextlib.suppress(OSError):  # it is there, or SQLite says what is wrong
+        _fs.create(path, b"", durable=False, mode=0o600)
+    return _sqlite.connect(path, MIGRATIONS, timeout=_TIMEOUT, create=True, durable=False)
 
 
 def open_state(path: str, now: float) -> tuple[State, str | None]:

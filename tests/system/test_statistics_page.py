@@ -11,12 +11,13 @@ from datetime import date
 from html import escape
 from pathlib import Path
 
+import attrs
 import pytest
 
 from mdirclient.smtp.spam.votes import Votes
 from mdirclient.smtp.state import State
 from mdirclient.smtp.statistics.archive import Archive, View
-from mdirclient.smtp.statistics.figures import month_of
+from mdirclient.smtp.statistics.figures import Figures, Row, Source, month_of
 from mdirclient.smtp.statistics.page import page_of
 from tests.traffic import month, play
 
@@ -57,6 +58,8 @@ frame.onload = () => {{
     bars: page.querySelectorAll("rect").length,
     sections: page.querySelectorAll("section").length,
     wide: page.documentElement.scrollWidth,
+    crowded: [...page.querySelectorAll("section, .tile")].filter(
+      one => one.scrollWidth > one.clientWidth).map(one => one.textContent.slice(0, 40)),
     contrast: least,
     outside: view.performance.getEntriesByType("resource").length,
   }});
@@ -65,17 +68,44 @@ frame.onload = () => {{
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The report of a month."""
+def figures(tmp_path_factory: pytest.TempPathFactory) -> Figures:
+    """Those of a month."""
     path = str(tmp_path_factory.mktemp("state") / "smtp.sqlite3")
     state, votes = State(path), Votes(path)
     play(state, votes, list(month(1_000)), {})
     archive = Archive(path)
     view = View("mx.test", lambda network: network, "network", "full")
-    text = page_of(archive.figures(month_of(date(2026, 10, 1)), view))
+    found = archive.figures(month_of(date(2026, 10, 1)), view)
     for one in (state, votes, archive):
         one.close()
-    return text
+    return found
+
+
+@pytest.fixture(scope="module")
+def page(figures: Figures) -> str:
+    """The report of a month."""
+    return page_of(figures)
+
+
+@pytest.fixture(scope="module")
+def crowded(figures: Figures) -> str:
+    """The same with large numbers and long names, some made to harm the page."""
+    names = [
+        "ab" * 126, "xn--" + "m-" * 60 + ".test", "<script>alert(1)</script>.test", "a." * 120,
+        "\u05d0" + 40 * "\u05b0" + ".test", "\u202egnp.exe.test",
+    ]  # fmt: skip
+    rows = tuple(Row(name, 1_234_567, 10**13) for name in names)
+    sources = tuple(
+        Source(f"2001:db8:{number}000::/48", "", 1_234_567, 123_456, 98_765, 0.1)
+        for number in range(1, 10)
+    )
+    return page_of(
+        attrs.evolve(
+            figures, mails=12_345_678, bytes=10**15, spam=98_765, spam_unknown=98_765,
+            received=rows, senders=rows, reporters=rows, sites=rows, destinations=rows,
+            sources=sources, owners=sources, delayed=1_234_567, never_returned=1_234_567,
+        )
+    )  # fmt: skip
 
 
 def browse(path: Path, *words: str) -> tuple[str, str]:
@@ -93,8 +123,12 @@ def browse(path: Path, *words: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
-def test_the_page(tmp_path: Path, page: str, width: int, scheme: str) -> None:
+@pytest.mark.parametrize("which", ["page", "crowded"])
+def test_the_page(
+    tmp_path: Path, request: pytest.FixtureRequest, which: str, width: int, scheme: str
+) -> None:
     """It fits, all text can be read, and nothing is asked for."""
+    page: str = request.getfixturevalue(which)
     if scheme == "dark":
         page = page.replace("(prefers-color-scheme: dark)", "(min-width: 1px)")
     outer = tmp_path / "outer.html"
@@ -108,6 +142,7 @@ def test_the_page(tmp_path: Path, page: str, width: int, scheme: str) -> None:
     assert found["charts"] > 50
     assert found["bars"] >= 48 + 50
     assert found["wide"] <= width
+    assert [] == found["crowded"]
     assert found["contrast"] >= 4.5
     assert 0 == found["outside"]
 

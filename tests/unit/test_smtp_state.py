@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +35,27 @@ def test_a_database_of_format_5(tmp_path: Path) -> None:
     with contextlib.closing(Archive(path)) as archive:
         assert archive.is_published("day 2026-10-01", 9.0)
         assert not archive.is_published("day 2026-10-02", 9.0)
+
+
+@pytest.mark.parametrize("kind", [State, Archive])
+def test_it_is_for_its_owner_only(
+    kind: type[State | Archive], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """It knows who wrote to whom; also where its directory was there before."""
+    request.addfinalizer(lambda before=os.umask(0o022): os.umask(before))  # type: ignore[misc]
+    with contextlib.closing(kind(str(tmp_path / "smtp.sqlite3"))):
+        modes = {stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir()}
+    assert {0o600} == modes
+
+
+def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
+    """A database of an older version, and one that is none."""
+    path = tmp_path / "smtp.sqlite3"
+    sqlite_connect(str(path), MIGRATIONS[:5], timeout=1, create=True).close()
+    for text in ("older version", "not a database"):
+        with pytest.raises(StoreError, match=rf"{path}: .*{text}.*`mdir-smtp serve`"):
+            Archive(str(path), read_only=True)
+        path.write_bytes(b"nonsense" * 1_000)
 
 
 def test_who_closes_waits_for_who_reads(tmp_path: Path) -> None:

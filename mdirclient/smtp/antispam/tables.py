@@ -12,9 +12,9 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-from mdirclient import _fs, _sqlite
+from mdirclient import _sqlite
 from mdirclient.errors import StoreError
-from mdirclient.smtp.state import MIGRATIONS
+from mdirclient.smtp.state import MIGRATIONS, connected, telling
 
 _TIMEOUT: Final = 10.0
 #: Rows that are removed in one transaction.
@@ -39,18 +39,17 @@ class Tables:
         self._lock = threading.RLock()
         self._reading = threading.RLock()
         if read_only:
-            if not os.path.exists(path):
+            if not os.path.isfile(path):
                 raise StoreError(f"{path}: there is none yet; `mdir-smtp serve` makes it")
-            with telling():
+            with telling(path, "; `mdir-smtp serve` mends it, or makes it new"):
                 self._reader = self._writer = _sqlite.connect_to_read(
                     path, MIGRATIONS, timeout=_TIMEOUT
                 )
             return
-        _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
-        with telling():
-            self._writer = _connected(path)
+        with telling(path):
+            self._writer = connected(path)
             try:
-                self._reader = _connected(path)
+                self._reader = connected(path)
                 self._reader.execute("PRAGMA query_only=ON")
                 self._reader.execute("PRAGMA busy_timeout=0")
             except BaseException:
@@ -64,7 +63,7 @@ class Tables:
         Raises:
             StoreError: it cannot be read now.
         """
-        with telling(), self._reading:
+        with telling(self.path), self._reading:
             yield self._reader
 
     @contextlib.contextmanager
@@ -74,7 +73,7 @@ class Tables:
         Raises:
             StoreError: it cannot be written now.
         """
-        with telling(), self._lock, _sqlite.transaction(self._writer):
+        with telling(self.path), self._lock, _sqlite.transaction(self._writer):
             yield self._writer
 
     def shrink(self, table: str, key: str, at: str, before: float) -> int:
@@ -118,16 +117,3 @@ class Tables:
             count += removed
             if removed < _PAGE:
                 return count
-
-
-@contextlib.contextmanager
-def telling() -> Iterator[None]:
-    """What goes wrong with the database, as an error of ours."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(f"the SMTP server's own database: {error}") from error
-
-
-def _connected(path: str) -> sqlite3.Connection:
-    return _sqlite.connect(path, MIGRATIONS, timeout=_TIMEOUT, create=True, durable=False)

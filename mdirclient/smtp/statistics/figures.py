@@ -10,14 +10,14 @@ from typing import Any, Final
 
 import attrs
 
+from mdirclient.smtp.book import normal_domain
 from mdirclient.smtp.spam.votes import Vote
 from mdirclient.smtp.state import ACCEPTED, GREYLISTED
 from mdirclient.smtp.statistics import totals as kinds
 from mdirclient.smtp.statistics.totals import DAY, Total, source
 
-#: Rows of each list; what is beyond is one row `others`.
+#: Rows of each list that have a name; what is beyond is one more, without.
 MAX_ROWS: Final = 50
-OTHERS: Final = "others"
 _FIELDS: Final = (
     "server", "period", "from", "until", "mails", "bytes", "sent", "refused", "stored", "spam",
 )  # fmt: skip
@@ -39,12 +39,15 @@ class Period:
 
     @property
     def name(self) -> str:
-        """Such as `2026-11-27`, `2026-11`, or `2026-11-01..2026-11-08`."""
+        """Such as `2026-11-27`, `2026-11`, or `2026-11-01..2026-11-08` (its last day)."""
         if self.kind == "day":
             return self.since.isoformat()
-        if self.kind == "month":
-            return f"{self.since:%Y-%m}"
-        return f"{self.since}..{self.until}"
+        return f"{self.since:%Y-%m}" if self.kind == "month" else f"{self.since}..{self.last}"
+
+    @property
+    def last(self) -> date:
+        """The last day."""
+        return self.until - timedelta(days=1)
 
     @property
     def days(self) -> tuple[int, int]:
@@ -82,7 +85,7 @@ class Row:
     """One line of a list.
 
     Attributes:
-        name: of it; `others` for the rest.
+        name: of it; empty for the rest.
         mails: how many.
         bytes: of these.
     """
@@ -97,8 +100,8 @@ class Source:
     """A network that brought mail, or tried to.
 
     Attributes:
-        network: /24 of IPv4, /48 of IPv6; or `others`.
-        owner: of it; the network itself where that is not known.
+        network: /24 of IPv4, /48 of IPv6; empty for the rest.
+        owner: of it; the network itself where that is not known; empty for the rest.
         accepted, refused: mails that were taken, and that were not.
         spam: of the accepted ones, that users called spam.
         share: of all that was refused or called spam in the period, 0 to 1.
@@ -109,7 +112,12 @@ class Source:
     accepted: int
     refused: int
     spam: int
-    share: float
+    share: float = 0.0
+
+    @property
+    def bad(self) -> int:
+        """What nobody wanted."""
+        return self.refused + self.spam
 
 
 @attrs.frozen
@@ -151,7 +159,8 @@ class Figures:
         refused: mails that were not taken, for good or for now.
         stored: bytes of contents that were new in the store: what came twice counts once.
         spam: mails that users called spam.
-        spam_unknown: of these, that did not come by SMTP.
+        spam_unknown: of these, that nothing is recorded of: that did not come to the account by
+            SMTP, or too long ago.
         verdicts: of all mails.
         hours: 24.
         days: on which something happened.
@@ -161,7 +170,8 @@ class Figures:
         reasons: codes with which recipients or mails were not taken.
         delayed: senders that greylisting told to come again.
         returned: that came again.
-        never_returned: the difference: who came late may still come.
+        never_returned: the difference, at least 0: who came late may still come, and who came
+            again may have come for the first time before the period.
         answered: milliseconds within which one half of the answers were given, and 99 %.
         owner_source: where owners are from.
     """
@@ -220,9 +230,11 @@ def figures_of(
         by_kind.setdefault(total.kind, []).append(total)
 
     def hide_site(domain: str) -> str:
-        """Domains are shown; an address in place of one (RFC 5321 §4.1.3) is hidden."""
+        """Domains are shown, in ASCII; an address in place of one (RFC 5321 §4.1.3) is hidden."""
         literal = domain.strip("[]").removeprefix("ipv6:")
-        return hide(literal) if domain[:1] == "[" or _is_address(literal) else domain
+        if domain[:1] == "[" or _is_address(literal):
+            return hide(literal)
+        return normal_domain(domain)
 
     all_mails = by_kind.get(kinds.HOUR, [])
     sent = [one for one in by_kind.get(kinds.SENT, []) if one.verdict == ACCEPTED]
@@ -251,8 +263,8 @@ def figures_of(
         received=_rows(_accepted(by_kind, kinds.RECEIVED), hide),
         senders=_rows(sent, hide),
         reporters=_counted(hide(vote.account) for vote in votes),
-        sources=_shortened(_hidden_sources(sources, hide)),
-        owners=_shortened(_by_owner(sources)),
+        sources=worst(_joined(sources, lambda one: one.network and hide(one.network))),
+        owners=worst(_joined(sources, lambda one: one.owner)),
         sites=_rows(_accepted(by_kind, kinds.SITE), hide_site),
         destinations=_rows(_accepted(by_kind, kinds.DESTINATION), hide_site),
         reasons=_rows(by_kind.get(kinds.REASON, [])),
@@ -304,19 +316,20 @@ def _rows(
         name = hide(key(total)) if key(total) else ""
         mails[name] += total.mails
         sizes[name] += total.bytes
-    return _limited([Row(name, count, sizes[name]) for name, count in mails.items()])
+    return first([Row(name, count, sizes[name]) for name, count in mails.items()])
 
 
 def _counted(names: Iterable[str]) -> tuple[Row, ...]:
-    return _limited([Row(name, count) for name, count in Counter(names).items()])
+    return first([Row(name, count) for name, count in Counter(names).items()])
 
 
-def _limited(rows: list[Row]) -> tuple[Row, ...]:
-    """The most frequent first; beyond some, and what was folded before, is one row."""
-    named = sorted((row for row in rows if row.name), key=lambda row: (-row.mails, row.name))
-    rest = [*(row for row in rows if not row.name), *named[MAX_ROWS:]]
-    others = Row(OTHERS, sum(row.mails for row in rest), sum(row.bytes for row in rest))
-    return (*named[:MAX_ROWS], *([others] if rest else []))
+def first(rows: Iterable[Row], most: int = MAX_ROWS) -> tuple[Row, ...]:
+    """The most frequent first; the rest, and what has no name already, is one without."""
+    named = sorted(rows, key=lambda row: (not row.name, -row.mails, row.name))
+    count = min(most, sum(bool(row.name) for row in named))
+    rest = named[count:]
+    others = Row(kinds.OTHERS, sum(row.mails for row in rest), sum(row.bytes for row in rest))
+    return (*named[:count], *([others] if rest else []))
 
 
 def _hours(totals: Iterable[Total]) -> tuple[Hour, ...]:
@@ -350,60 +363,45 @@ def _sources(
     """By network, as it is; where its owner is not known that is what is shown of it."""
 
     def named(network: str) -> str:
-        found = owner(network) if network else OTHERS
-        return hide(network) if found == network else found
+        found = owner(network) if network else kinds.OTHERS
+        return hide(network) if network and found == network else found
 
     accepted, refused = Counter[str](), Counter[str]()
     for total in totals:
         (accepted if total.verdict == ACCEPTED else refused)[total.name] += total.mails
     spam = Counter(source(vote.client) for vote in votes if vote.client)
-    bad = refused + spam
-    whole = bad.total() or 1
     names = {*accepted, *refused, *spam}
-    found = [
-        Source(name or OTHERS, named(name), accepted[name], refused[name],
-               spam[name], bad[name] / whole)
-        for name in names
-    ]  # fmt: skip
-    return sorted(found, key=_worst)
+    return [Source(name, named(name), accepted[name], refused[name], spam[name]) for name in names]
 
 
-def _worst(one: Source) -> tuple[bool, float, int, str]:
-    return one.network == OTHERS, -one.share, -one.accepted, one.network
-
-
-def _by_owner(sources: Iterable[Source]) -> list[Source]:
+def _joined(sources: Iterable[Source], key: Callable[[Source], str]) -> list[Source]:
+    """By what is shown of them, as their network: those that look alike are one."""
     found: dict[str, Source] = {}
     for one in sources:
-        found[one.owner] = _joined(one.owner, found.get(one.owner), one)
-    return sorted(found.values(), key=_worst)
+        name = key(one)
+        found[name] = _sum_of(name, [found[name], one] if name in found else [one])
+    return list(found.values())
 
 
-def _joined(name: str, before: Source | None, one: Source) -> Source:
-    if before is None:
-        return attrs.evolve(one, network=name)
-    owner = one.owner if one.owner == before.owner else name  # it has several
+def _sum_of(name: str, sources: Sequence[Source]) -> Source:
+    owners = {one.owner for one in sources}
     return Source(
-        name, owner, before.accepted + one.accepted, before.refused + one.refused,
-        before.spam + one.spam, before.share + one.share,
-    )  # fmt: skip
+        name,
+        owners.pop() if len(owners) == 1 else name,  # it has several
+        sum(one.accepted for one in sources),
+        sum(one.refused for one in sources),
+        sum(one.spam for one in sources),
+    )
 
 
-def _hidden_sources(sources: Iterable[Source], hide: Callable[[str], str]) -> list[Source]:
-    found: dict[str, Source] = {}
-    for one in sources:
-        name = one.network if one.network == OTHERS else hide(one.network)
-        found[name] = _joined(name, found.get(name), one)
-    return sorted(found.values(), key=_worst)
-
-
-def _shortened(sources: list[Source]) -> tuple[Source, ...]:
-    named = [one for one in sources if one.network != OTHERS]
-    rest = [*named[MAX_ROWS:], *(one for one in sources if one.network == OTHERS)]
-    others: Source | None = None
-    for one in rest:
-        others = attrs.evolve(_joined(OTHERS, others, one), owner=OTHERS)
-    return (*named[:MAX_ROWS], *([others] if others else []))
+def worst(sources: Sequence[Source], most: int = MAX_ROWS) -> tuple[Source, ...]:
+    """Those that brought most of what nobody wanted first; the rest is one without a name."""
+    named = sorted(sources, key=lambda one: (not one.network, -one.bad, -one.accepted, one.network))
+    count = min(most, sum(bool(one.network) for one in named))
+    rest = [attrs.evolve(one, owner=kinds.OTHERS) for one in named[count:]]
+    found = [*named[:count], *([_sum_of(kinds.OTHERS, rest)] if rest else [])]
+    whole = sum(one.bad for one in found) or 1
+    return tuple(attrs.evolve(one, share=one.bad / whole) for one in found)
 
 
 def _answered(totals: Iterable[Total]) -> tuple[int, int]:

@@ -34,8 +34,10 @@ def owners(settings: Settings) -> tuple[Callable[[str], str], str]:
         raise SettingsError(_NAME, path, text) from None
     try:
         database = maxminddb.open_database(path)
-    except (OSError, maxminddb.InvalidDatabaseError) as error:
-        raise SettingsError(_NAME, path, str(error)) from None
+    except OSError as error:
+        raise SettingsError(_NAME, path, f"cannot be read: {error.strerror}") from None
+    except maxminddb.InvalidDatabaseError:
+        raise SettingsError(_NAME, path, "it is no database in MaxMind's format") from None
 
     def owner(network: str) -> str:
         try:

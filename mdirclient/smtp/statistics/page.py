@@ -5,6 +5,8 @@ Every text in it may be a stranger's, and is escaped. Light and dark, on a phone
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import date
 from html import escape
@@ -13,7 +15,7 @@ from typing import Final
 import attrs
 
 from mdirclient.smtp.state import ACCEPTED
-from mdirclient.smtp.statistics.figures import Day, Figures, Hour, Row, Source
+from mdirclient.smtp.statistics.figures import Day, Figures, Hour, Row, Source, first, worst
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1a2430; --soft: #4c5a69; --line: #d5dce4;
@@ -31,7 +33,8 @@ h2 { font-size: 1.1rem; margin: 0 0 .8rem; }
   grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
 .tile, section { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: 1rem; }
-.tile b { display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
+.tile b { display: block; font-size: 1.5rem; line-height: 1.2; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: .9rem; }
 .grid { display: grid; gap: .8rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
@@ -50,13 +53,21 @@ svg { display: block; width: 100%; height: auto; }
   h1 { font-size: 1.4rem; } th, td { padding-right: .3rem; } .axis, .wide .axis { font-size: 26px; }
   .small { display: none; } }
 .key { font-size: .9rem; color: var(--soft); margin: .6rem 0 0; }
+.key span { margin-right: 1.2rem; white-space: nowrap; }
 .key i { display: inline-block; width: .7rem; height: .7rem; border-radius: .15rem;
-  margin: 0 .3rem 0 .6rem; }
+  margin-right: .4rem; }
 """
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _WIDTH, _HEIGHT = 720, 190
+_NONE: Final = '<p class="note">None.</p>'
 #: Rows of a list on the page; JSON has more.
 _ROWS: Final = 12
+#: What is shown of the rest of a list.
+ALL_OTHERS: Final = "all others"
+#: Days of a period that each have a place in a chart, also without mail.
+_MAX_DAYS: Final = 400
+#: Marks above or below one letter; more would be drawn over other rows.
+_MAX_MARKS: Final = 3
 _TITLES: Final = {"day": "Mail of a day", "month": "Mail of a month", "range": "Mail of some days"}
 
 
@@ -71,22 +82,22 @@ def page_of(figures: Figures) -> str:
         f"<title>{escape(title)} — {_text(figures.server)}</title>",
         f"<style>{_STYLE}</style></head><body><main>",
         f"<header><h1>{escape(title)}</h1>",
-        f"<p>{_text(figures.server)}, from {period.since} to before {period.until}, UTC</p>",
+        f"<p>{_text(figures.server)}, {period.since} to {period.last}, days of UTC</p>",
         "</header>",
         _tiles(figures),
         '<div class="grid">',
         *_by_day(figures),
-        _section("By hour", _hours(figures.hours), wide=True),
+        _section("By hour", _by_hour(figures.hours), wide=True),
         *_spammers(figures),
         _section("What became of it", _rows(figures.verdicts, "Verdict", "good", worse=ACCEPTED)),
-        _section("Why it was not taken", _rows(figures.reasons, "Reply", "bad", has_bytes=False)),
+        _section("Why it was not taken", _reasons(figures.reasons)),
         _section("Greylisting", _greylisting(figures)),
         _section("Time to the answer", _answers(figures)),
         _section("Received by", _rows(figures.received, "Account", "good")),
         _section("Sent by", _rows(figures.senders, "User", "good")),
-        _section("Called spam by", _rows(figures.reporters, "Account", "bad", has_bytes=False)),
-        _section("From where", _rows(figures.sites, "Domain", "good")),
-        _section("To where", _rows(figures.destinations, "Domain", "good")),
+        _section("Called spam by", _reporters(figures)),
+        _section("From where", _rows(figures.sites, "Domain", "good"), note="Accepted mails."),
+        _section("To where", _rows(figures.destinations, "Domain", "good"), note="Users' mails."),
         "</div></main></body></html>",
     ]  # fmt: skip
     return "\n".join(parts) + "\n"
@@ -101,8 +112,17 @@ def size_of(count: int) -> str:
 
 
 def _text(name: str) -> str:
-    """A stranger's text; without what hides or turns other text."""
-    return escape("".join(char if char.isprintable() else "\ufffd" for char in name))
+    """A stranger's text; without what hides, turns or covers other text."""
+    marks, found = 0, list[str]()
+    for char in name:
+        marks = marks + 1 if unicodedata.category(char).startswith("M") else 0
+        found.append(char if char.isprintable() and marks <= _MAX_MARKS else "\ufffd")
+    return escape("".join(found))
+
+
+def _name(name: str) -> str:
+    """The same in a narrow column; of the rest, which has no name, that it is the rest."""
+    return re.sub("([.:/@])", r"\1<wbr>", _text(name)) if name else ALL_OTHERS
 
 
 def _tiles(figures: Figures) -> str:
@@ -149,18 +169,29 @@ def _by_day(figures: Figures) -> list[str]:
     """Charts of a period of several days."""
     if figures.period.kind == "day" or not figures.days:
         return []
+    days = _days(figures)
     mails = [
         (one, one.accepted, one.refused,
          f"{one.day}: {one.accepted:,} accepted, {one.refused:,} not taken")
-        for one in figures.days
+        for one in days
     ]  # fmt: skip
-    sizes = [(one, one.stored, 0, f"{one.day}: {size_of(one.stored)} more") for one in figures.days]
-    most = max(one.stored for one in figures.days)
+    sizes = [(one, one.stored, 0, f"{one.day}: {size_of(one.stored)} more") for one in days]
+    most = max(one.stored for one in days)
     growth = _chart(_columns(sizes), "Growth of the store by day", size_of(most))
     return [
         _section("By day", _chart(_columns(mails), "Mails by day") + _key("days")),
         _section("How the store grew", growth + '<p class="key">what came twice counts once</p>'),
     ]
+
+
+def _days(figures: Figures) -> Sequence[Day]:
+    """All days of the period; of a very long one those on which something happened."""
+    found = {one.day: one for one in figures.days}
+    first, end = figures.period.since.toordinal(), figures.period.until.toordinal()
+    if end - first > _MAX_DAYS:
+        return figures.days
+    names = (date.fromordinal(number).isoformat() for number in range(first, end))
+    return [found.get(name, Day(name, 0, 0, 0)) for name in names]
 
 
 def _columns(days: Sequence[tuple[Day, int, int, str]]) -> list[_Column]:
@@ -176,7 +207,9 @@ def _columns(days: Sequence[tuple[Day, int, int, str]]) -> list[_Column]:
     return columns
 
 
-def _hours(hours: Sequence[Hour]) -> str:
+def _by_hour(hours: Sequence[Hour]) -> str:
+    if not any(one.accepted or one.refused for one in hours):
+        return _NONE
     columns = [
         _Column(
             one.hour, one.accepted, one.refused,
@@ -215,7 +248,8 @@ def _chart(columns: Sequence[_Column], title: str, top: str = "") -> str:
 
 def _key(what: str) -> str:
     good, bad = (f'<i style="background:var(--{color})"></i>' for color in ("good", "bad"))
-    return f'<p class="key">{good}accepted {bad}not taken; {what} of UTC</p>'
+    shown = (f"{good}accepted", f"{bad}not taken", f"{what} of UTC")
+    return f'<p class="key">{"".join(f"<span>{one}</span>" for one in shown)}</p>'
 
 
 def _block(color: str, left: float, top: float, width: float, height: float) -> str:
@@ -239,16 +273,28 @@ def _rows(
 ) -> str:
     """A table; with `worse` all rows but the one of that name have the color of what is bad."""
     if not rows:
-        return '<p class="note">None.</p>'
-    most = max(row.mails for row in rows) or 1
+        return _NONE
+    shown = first(rows, _ROWS)
+    most = max(row.mails for row in shown) or 1
     heads = [head, count, *(["Size"] if has_bytes else [])]
     lines = (
-        [_text(row.name) + _bar(row.mails / most, color if worse in ("", row.name) else "bad"),
+        [_name(row.name) + _bar(row.mails / most, color if worse in ("", row.name) else "bad"),
          f"{row.mails:,}",
          *([size_of(row.bytes)] if has_bytes else [])]
-        for row in rows[:_ROWS]
+        for row in shown
     )  # fmt: skip
-    return _table(heads, lines) + _more(len(rows))
+    return _table(heads, lines) + _more(row.name for row in rows)
+
+
+def _reasons(rows: Sequence[Row]) -> str:
+    return _rows(rows, "Reply", "bad", has_bytes=False, count="Times")
+
+
+def _reporters(figures: Figures) -> str:
+    rows = _rows(figures.reporters, "Account", "bad", has_bytes=False)
+    if not figures.spam_unknown:
+        return rows
+    return f'{rows}<p class="note">{figures.spam_unknown:,} of them without a record.</p>'
 
 
 def _spammers(figures: Figures) -> list[str]:
@@ -265,55 +311,62 @@ def _spammers(figures: Figures) -> list[str]:
 
 
 def _sources(sources: Sequence[Source], head: str) -> str:
-    bad = [one for one in sources if one.refused or one.spam]
+    bad = [one for one in sources if one.bad]
     if not bad:
-        return '<p class="note">None.</p>'
-    most = max(one.share for one in bad) or 1
+        return _NONE
+    shown = worst(bad, _ROWS)
+    most = max(one.bad for one in shown)
     lines = (
-        [_text(one.network) + _bar(one.share / most, "bad"), f"{one.share:.1%}",
+        [_name(one.network) + _bar(one.bad / most, "bad"), f"{one.share:.1%}",
          f"{one.refused:,}", f"{one.spam:,}", f"{one.accepted:,}"]
-        for one in bad[:_ROWS]
+        for one in shown
     )  # fmt: skip
-    return _table([head, "Share", "Not taken", "Spam", "Taken"], lines) + _more(len(bad))
+    heads = [head, "Share", "Not taken", "Spam", "Taken"]
+    return _table(heads, lines, small=len(heads) - 1) + _more(one.network for one in bad)
 
 
-def _more(count: int) -> str:
-    left = count - _ROWS
+def _more(names: Iterable[str]) -> str:
+    left = sum(map(bool, names)) - _ROWS
     return f'<p class="note">{left:,} more are in the JSON.</p>' if left > 0 else ""
 
 
 def _greylisting(figures: Figures) -> str:
-    rows = [
-        Row("told to come again", figures.delayed),
-        Row("came again", figures.returned),
-        Row("did not", figures.never_returned),
-    ]
-    return _rows(rows, "What they did", "good", has_bytes=False, count="Senders")
+    counts = {
+        "told to come again": figures.delayed,
+        "came again": figures.returned,
+        "did not": figures.never_returned,
+    }
+    most = max(counts.values())
+    if not most:
+        return _NONE
+    lines = ([name + _bar(count / most, "good"), f"{count:,}"] for name, count in counts.items())
+    return _table(["What they did", "Senders"], lines)
 
 
 def _answers(figures: Figures) -> str:
     half, most = figures.answered
     if not most:
-        return '<p class="note">None.</p>'
+        return _NONE
     return f"<p>One half within {half:,} ms, 99 % within {most:,} ms, from MAIL to the answer.</p>"
 
 
 def _bar(share: float, color: str) -> str:
-    width = max(0.0, min(1.0, share)) * 100
+    width = max(1.0 if share > 0 else 0.0, min(1.0, share) * 100)  # also what is rare is seen
     rect = f'<rect class="{color}" width="{width:.1f}" height="1.6" rx=".5"/>'
     return f'<svg viewBox="0 0 100 1.6" aria-hidden="true">{rect}</svg>'
 
 
-def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    top = "".join(_cell("th", number, head) for number, head in enumerate(heads))
-    body = "".join(
-        f"<tr>{''.join(_cell('td', number, cell) for number, cell in enumerate(line))}</tr>"
-        for line in lines
-    )
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+def _table(
+    heads: Sequence[str], lines: Iterable[Sequence[str]], *, small: int | None = None
+) -> str:
+    """A name and numbers in each line; the column `small` is not shown on a phone."""
+    kinds = ["", *(["n"] * (len(heads) - 1))]
+    if small is not None:
+        kinds[small] += " small"
 
+    def row(tag: str, cells: Sequence[str]) -> str:
+        shown = zip(kinds, cells, strict=True)
+        return "".join(f'<{tag} class="{kind}">{cell}</{tag}>' for kind, cell in shown)
 
-def _cell(tag: str, number: int, content: str) -> str:
-    """A name, or a number."""
-    kind = ' class="n"' if number else ""
-    return f"<{tag}{kind}>{content}</{tag}>"
+    body = "".join(f"<tr>{row('td', line)}</tr>" for line in lines)
+    return f"<table><thead><tr>{row('th', heads)}</tr></thead><tbody>{body}</tbody></table>"
