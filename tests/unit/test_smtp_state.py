@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -42,9 +43,9 @@ def test_it_is_for_its_owner_only(
     kind: type[State | Archive], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """It knows who wrote to whom; also where its directory was there before."""
-    request.addfinalizer(lambda before=os.umask(0o022): os.umask(before))  # type: ignore[misc]
+    request.addfinalizer(partial(os.umask, os.umask(0o022)))
     with contextlib.closing(kind(str(tmp_path / "smtp.sqlite3"))):
-        modes = {stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir()}
+        modes = {stat.S_IMODE(one.stat().st_mode) for one in tmp_path.glob("smtp.sqlite3*")}
     assert {0o600} == modes
 
 
