@@ -22,6 +22,8 @@ from tests.ports import free_port, is_listening
 from tests.smtped import eventually
 
 JO, LI = "jo@ours.test", "li@ours.test"
+#: What a sendmail does that ends when the test says so: with a file `go`.
+UNTIL_GO = 'touch "$W/begun"; while [ ! -e "$W/go" ]; do sleep 0.05; done'
 OUTBOX, ACCOUNT = f"{PLACES.outbox}/{JO}", f"{PLACES.accounts}/{JO}"
 #: Keeps each mail and its words, then does what the file `does` says.
 SCRIPT = """#!/bin/sh

@@ -48,8 +48,11 @@ class Postfix(Mta):
     def queued(self) -> int:
         """Mails on their way."""
         queue = self.path / "queue"
-        names = ("maildrop", "incoming", "active", "deferred")
-        return sum(len(files) for name in names for _, _, files in os.walk(queue / name))
+        # Those that it moves back, from deferred to incoming, are looked for there once more.
+        names = ("maildrop", "incoming", "active", "deferred", "incoming", "active")
+        return len(
+            {file for name in names for _, _, files in os.walk(queue / name) for file in files}
+        )
 
     def retry(self) -> None:
         """Try now whatever is deferred; returns before that is done."""

@@ -71,7 +71,9 @@ class Host:
 @contextmanager
 def smarthost(host: Host, port: int, context: ssl.SSLContext | None = None) -> Iterator[None]:
     """Run it on a port until the context ends."""
-    options: dict[str, Any] = {"enable_SMTPUTF8": False, "decode_data": False}
+    options: dict[str, Any] = {
+        "enable_SMTPUTF8": False, "decode_data": False, "ready_timeout": 30
+    }  # fmt: skip
     if context:
         options |= {
             "tls_context": context, "require_starttls": True, "auth_required": True,

@@ -208,7 +208,7 @@ def crlf(mail: bytes) -> bytes:
     return re.sub(rb"\r?\n", b"\r\n", mail)
 
 
-def eventually(is_so: Callable[[], bool], timeout: float = 15) -> None:
+def eventually(is_so: Callable[[], bool], timeout: float = 30) -> None:
     """Wait for something that another thread does."""
     deadline = time.monotonic() + timeout
     while not is_so():

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
 from mdirclient._fs.flush import Group, sync_directory, sync_file
-from mdirclient._fs.publish import patiently
+from mdirclient._fs.publish import patiently, remove
 from mdirclient._fs.times import mark
 
 if TYPE_CHECKING:
@@ -134,11 +134,15 @@ def replace(
     Args:
         path: the file.
         data: its content.
-        staged: a free name in the same file system, which no reader looks at.
+        staged: a name in the same file system that nobody else uses; what a crash left there goes.
         durable: whether to flush.
         mode: permissions, of which the umask takes some.
     """
-    create(staged, data, durable=durable, mode=mode)
+    try:
+        create(staged, data, durable=durable, mode=mode)
+    except FileExistsError:
+        remove(staged)
+        create(staged, data, durable=durable, mode=mode)
     replace_with(staged, path)
     if durable:
         sync_directory(os.path.dirname(path) or ".")

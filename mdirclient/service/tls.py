@@ -44,7 +44,8 @@ def own_certificate(directory: str, host: str) -> str:
     """
     path = os.path.join(directory, CERTIFICATE)
     if not os.path.exists(path):
-        staged = f"{path}.{os.getpid()}"
+        # Not by the number of this process: in a container each start has the same.
+        staged = f"{path}.{os.urandom(4).hex()}"
         _fs.create(staged, _self_signed(host), mode=0o600)
         # Race: of two that make one the first decides.
         with contextlib.suppress(FileExistsError):

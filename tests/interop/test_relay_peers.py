@@ -137,7 +137,7 @@ def test_a_postfix_that_goes_away(tmp_path: Path) -> None:
         with relaying(tmp_path / "mdir", port=server.port) as (world, _):
             server.run("postfix", "stop")
             urls = [world.put_mail(mail(number), *recipients("a")) for number in range(count)]
-            world.start()
+            world.start("--jobs", "1")
             eventually(lambda: any(world.status(url) == "deferred" for url in urls), 30)
             server.run("postfix", "start")
             for _ in range(5):

@@ -92,7 +92,9 @@ def test_ours(ours: Smtped, name: str) -> None:
 def test_aiosmtpd() -> None:
     """It answers as we do, but for what the table says."""
     port = free_port()
-    controller = Controller(Sink(), hostname="127.0.0.1", port=port, enable_SMTPUTF8=True)
+    controller = Controller(
+        Sink(), hostname="127.0.0.1", port=port, enable_SMTPUTF8=True, ready_timeout=30
+    )
     controller.start()
     try:
         found = {name: conversation(port, lines) for name, (lines, _, _) in CASES.items()}

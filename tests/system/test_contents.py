@@ -27,6 +27,7 @@ from mdirclient.mstore.bases import BasesMstore
 from mdirclient.mstore.remote import RemoteMstore
 from mdirclient.protocol.address import Address
 from mdirclient.server.server import Limits
+from tests.ports import free_port
 from tests.served import Served, serving
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, not text
@@ -397,9 +398,9 @@ def test_what_is_no_store(liar: Callable[..., Liar], reply: bytes) -> None:
 
 def test_a_far_place_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     """Its contents are unknown for now, and it is not asked again at once."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    gone = RemoteMstore(Fetcher(Address(host="127.0.0.1", port=port, is_plain=True), timeout=5))
+    gone = RemoteMstore(
+        Fetcher(Address(host="127.0.0.1", port=free_port(), is_plain=True), timeout=5)
+    )
     now = 0.0
     store = BasesMstore(
         DirectoryMstore(tmp_path), {"https://far.example/": gone}, clock=lambda: now

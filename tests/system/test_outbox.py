@@ -13,7 +13,7 @@ import pytest
 
 from mdirclient import Header
 from tests.mails import two_photos
-from tests.outboxed import ACCOUNT, JO, LI, OUTBOX, Outboxed, outboxed
+from tests.outboxed import ACCOUNT, JO, LI, OUTBOX, UNTIL_GO, Outboxed, outboxed
 from tests.places import PLACES
 from tests.smtped import eventually
 
@@ -237,7 +237,7 @@ def test_each_end_of_sendmail(tmp_path: Path) -> None:
             f'case $(sed -n "s/^Subject: //p" "$name.mail" | tr -d "\\r") in\n{cases}\nesac\n'
         )
         urls = [world.compose(("subject", str(number))) for number in range(len(ENDS))]
-        world.start("--deadline", "1", "--most-retry", "5", "--jobs", "8")
+        world.start("--deadline", "4", "--most-retry", "5", "--jobs", "8")
         wanted = dict(zip(urls, ENDS.values(), strict=True))
         seen: dict[str, str] = {}
 
@@ -285,7 +285,7 @@ def test_it_gives_up(tmp_path: Path) -> None:
     """After --give-up seconds; the notification says why, and has the mail."""
     with outboxed(tmp_path / "w", "echo no network; exit 75") as world:
         url = world.compose(("subject", "Grüße"), ("to", "x@there.test, y@there.test"))
-        world.start("--give-up", "1.5")
+        world.start("--give-up", "5")
         world.until(1)
         assert "failed" == world.status(url)
         assert len(world.sent()) > 1
@@ -315,7 +315,7 @@ def test_send_after(tmp_path: Path) -> None:
     with outboxed(tmp_path / "w") as world:
         world.start()
         eventually(lambda: "accounts count" in world.log)
-        soon = datetime.now(UTC) + timedelta(seconds=5)
+        soon = datetime.now(UTC) + timedelta(seconds=15)
         world.compose(("send-after", soon.isoformat()), ("subject", "later"))
         world.compose(("send-after", soon.strftime("%a, %d %b %Y %H:%M:%S +0000")))
         late = world.compose(("send-after", "2099-01-01T00:00:00Z"))
@@ -428,13 +428,14 @@ def test_a_plan_for_many(world: Outboxed) -> None:
 
 def test_a_mail_that_cannot_be_filed(tmp_path: Path) -> None:
     """It was sent, so it is never sent again; it says so, and keeps nobody else waiting."""
-    with outboxed(tmp_path / "w", 'touch "$W/begun"; sleep 1') as world:
+    with outboxed(tmp_path / "w", UNTIL_GO) as world:
         world.start("--jobs", "1")
         url = world.compose()
         eventually((world.path / "begun").exists)
         with world.connect() as mdird:
             mdird.remove(ACCOUNT, Header([("type", "rights")]))
             mdird.remove(PLACES.accounts, Header([("type", "dir"), ("name", JO)]))
+        (world.path / "go").touch()
         eventually(lambda: world.status(url) == "sent")
         assert "cannot be filed" in world.entries()[0]["reason"]
         world.put_mail(BARE.replace(b"jo@", b"li@") + b"\r\nx", folder=f"{PLACES.outbox}/{LI}")

@@ -178,10 +178,10 @@ def test_without_descriptors(served: World) -> None:
 
     with daemon(served, "--no-tls", "--connections", "1000", before=few) as server:
         port = server.port()
-        held = []
+        held: list[socket.socket] = []
         for _ in range(60):
             sock = socket.create_connection(("127.0.0.1", port), 10)
-            sock.settimeout(3)
+            sock.settimeout(20 if not held else 3)
             held.append(sock)
         answers = []
         for sock in held:

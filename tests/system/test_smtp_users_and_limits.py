@@ -126,7 +126,7 @@ def test_limits_of_addresses(tmp_path: Path) -> None:
 
 def test_early_talkers(tmp_path: Path) -> None:
     """Who does not wait for the greeting is not listened to; who does is greeted."""
-    with smtp_serving(tmp_path, Limits(early=0.3, allow=(), grey_for=0)) as world:
+    with smtp_serving(tmp_path, Limits(early=3, allow=(), grey_for=0)) as world:
         with world.socket() as sock:
             sock.sendall(b"EHLO x\r\n")
             assert b"554 5.5.0 " == b"".join(iter(lambda: sock.recv(1000), b""))[:10]

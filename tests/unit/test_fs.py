@@ -276,3 +276,11 @@ def test_windows_refuses_for_a_moment(tmp_path: Path, monkeypatch: pytest.Monkey
     refusals = iter([5] * 1000)
     with pytest.raises(PermissionError):
         _fs.replace_with(tmp_path / "b", tmp_path / "c")
+
+
+def test_what_a_crash_left_is_no_hindrance(tmp_path: Path) -> None:
+    """A file that was to take the place of another, and did not come to it."""
+    (tmp_path / "new").write_bytes(b"half of")
+    _fs.replace(tmp_path / "a", b"whole", staged=str(tmp_path / "new"))
+    assert b"whole" == (tmp_path / "a").read_bytes()
+    assert not (tmp_path / "new").exists()
