@@ -134,7 +134,8 @@ def replace(
     Args:
         path: the file.
         data: its content.
-        staged: a name in the same file system that nobody else uses; what a crash left there goes.
+        staged: a name in the same file system that nobody else uses meanwhile; what a crash
+            left there goes.
         durable: whether to flush.
         mode: permissions, of which the umask takes some.
     """

@@ -92,12 +92,13 @@ def _period(since: date | None, until: date | None) -> Period:
     last = until or datetime.now(UTC).date()
     try:
         first, end = since or last - _WEEK + timedelta(days=1), last + timedelta(days=1)
+        month = month_of(first)
     except OverflowError:
         raise UsageError(f"--until {last}: there is no calendar for that") from None
     if first > last:
         end_of = "--until" if until else "today,"
         raise UsageError(f"--since {first} is after {end_of} {last}")
-    if (month := month_of(first)).until == end and month.since == first:
+    if (month.since, month.until) == (first, end):
         return month
     return Period("day" if end - first == timedelta(days=1) else "range", first, end)
 

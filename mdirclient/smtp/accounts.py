@@ -19,7 +19,7 @@ from mdirclient.errors import (
 )
 from mdirclient.header import Header
 from mdirclient.mdird.tree import folder_id, make_folder
-from mdirclient.naming import check_name
+from mdirclient.naming import check_name, fold
 from mdirclient.settings import Settings
 from mdirclient.smtp.book import Book, has_idna
 
@@ -35,6 +35,8 @@ _FOLDERS: Final = {
     "delayed": "MDIR_SMTP_DELAYED",
     "statistics": "MDIR_SMTP_STATISTICS",
 }
+#: Those with a folder for each address.
+_OF_ADDRESSES: Final = frozenset(["accounts", "outbox", "spam", "delayed"])
 
 
 @attrs.frozen
@@ -65,23 +67,24 @@ class Places:
         """As the settings say.
 
         Raises:
-            SettingsError: no folder can have a path, two have one, or something else would be sent
-                with the outbox, or be taken out of the spam box.
+            SettingsError: no folder can have a path, two that hold one for each address are one, or
+                what is in the outbox or the spam box of an address would be something else.
         """
         folders = {field: settings.folder(name) for field, name in _FOLDERS.items()}
-        fields = {path: field for field, path in folders.items()}
+        fields = {path: field for field, path in folders.items() if field in _OF_ADDRESSES}
         for field, path in folders.items():
-            if (other := fields[path]) != field:
+            if field in _OF_ADDRESSES and (other := fields[path]) != field:
                 reason = f"it is also {_FOLDERS[other]}; each needs a folder of its own"
                 raise SettingsError(_FOLDERS[field], path, reason)
-            for other in ("spam", "outbox", "delayed"):
-                if path.startswith(folders[other] + "/"):
-                    reason = f"it is in {_FOLDERS[other]}, whose folders are of addresses"
+            for other in ("spam", "outbox"):
+                _, _, below = path.partition(folders[other] + "/")
+                if path.startswith(folders[other] + "/") and "@" in below.partition("/")[0]:
+                    reason = f"it is in a folder of {_FOLDERS[other]}, which is emptied"
                     raise SettingsError(_FOLDERS[field], path, reason)
         trash = settings.get("MDIR_SMTP_TRASH")
         return cls(
             **folders,
-            trash=frozenset(name.strip().casefold() for name in trash.split(",")),
+            trash=frozenset(fold(name.strip()) for name in trash.split(",")),
             postmaster=settings.find("MDIR_SMTP_POSTMASTER"),
             separators=settings.get("MDIR_SMTP_SEPARATOR"),
         )

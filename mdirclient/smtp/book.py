@@ -84,6 +84,11 @@ class Book:
             for name, user in self.users.items()
             for kept in user.get_all(FINGERPRINT_FIELD)
         }
+        self._named = {account.name: account for account in self.accounts}
+        self._of_user: dict[str, list[Account]] = {}
+        for account in self.accounts:
+            if account.user is not None:
+                self._of_user.setdefault(account.user, []).append(account)
         self._domains = {domain for _, domain in self._found}
         oldest = self.accounts[0] if self.accounts else None
         #: Who gets what is for postmaster and abuse.
@@ -110,6 +115,12 @@ class Book:
         for place in range(len(local) - 1, 0, -1):
             if local[place] in self._separators:
                 yield local[:place]
+
+    def siblings(self, name: str) -> list[str]:
+        """Names of the further accounts of the user to whom an account belongs."""
+        found = self._named.get(name)
+        accounts = self._of_user.get(found.user or "", []) if found else []
+        return [one.name for one in accounts if one.name != name]
 
     def received(self) -> Iterator[str]:
         """All addresses that are received, as tables of MTAs have them; domains in both forms."""

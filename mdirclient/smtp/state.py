@@ -375,9 +375,30 @@ def telling(path: str, advice: str = "") -> Iterator[None]:
 def connected(path: str) -> sqlite3.Connection:
     """A connection to the database; what is made is for its owner only: it knows who wrote whom."""
     _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
-    with contextlib.suppress(OSError):  # it is there, or SQLite says what is wrong
-        _fs.create(path, b"", durable=False, mode=0o600)
+    if not os.path.lexists(path):
+        _make(path)
+    return _connected(path)
+
+
+def _connected(path: str) -> sqlite3.Connection:
     return _sqlite.connect(path, MIGRATIONS, timeout=_TIMEOUT, create=True, durable=False)
+
+
+def _make(path: str) -> None:
+    """Make the database whole before it has its name: one that is empty would be taken for damaged.
+
+    Race: of two that make one the first decides.
+    """
+    staged = f"{path}.{os.urandom(4).hex()}"
+    try:
+        _fs.create(staged, b"", durable=False, mode=0o600)
+        _connected(staged).close()
+        with contextlib.suppress(FileExistsError):
+            _fs.publish(staged, path)
+        _fs.remove(staged)
+    except OSError as error:
+        text = f"the SMTP server's own database, {path}: cannot be made: {error.strerror}"
+        raise StoreError(text) from error
 
 
 def open_state(path: str, now: float) -> tuple[State, str | None]:

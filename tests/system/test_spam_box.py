@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import smtplib
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from mdirclient import Header, make_folder
 from mdirclient.smtp.accounts import add_account
+from mdirclient.smtp.spam.votes import Votes
 from tests.outboxed import ACCOUNT, JO, LI, Outboxed, outboxed
 from tests.places import PLACES
 from tests.smtped import eventually
@@ -124,6 +126,12 @@ def remove(world: Outboxed, name: str, folder: str) -> None:
         mdird.remove(folder, Header([("anchor", f"mdir:{name}@there.test/1")]))
 
 
+def open_votes(world: Outboxed) -> list[str]:
+    """Anchors of what a user may take back."""
+    with contextlib.closing(Votes(world.environ["MDIR_SMTP_STATE"])) as found:
+        return list(found.of(JO))
+
+
 def test_where_it_goes_to(tmp_path: Path) -> None:
     """Spam that is deleted, or thrown into the trash, is spam; below the account it is none."""
     folders = {
@@ -142,15 +150,20 @@ def test_where_it_goes_to(tmp_path: Path) -> None:
             remove(world, "deleted", BOX)
             for name, folder in folders.items():
                 move(world, name, BOX, folder)
-            eventually(lambda: "spam-undone" in world.log)
-            # Second thoughts, while the server does not look.
-            move(world, "thrown", f"{ACCOUNT}/trash", ACCOUNT)
-        with world.serving():
             eventually(lambda: world.log.count("spam-undone") == 1)
-            anchors = [f"mdir:{name}@there.test/1" for name in ("deleted", "other")]
-            eventually(lambda: anchors == sorted(vote["anchor"] for vote in votes(world)))
+        # Second thoughts, while the server is away.
+        move(world, "thrown", f"{ACCOUNT}/trash", ACCOUNT)
+        with world.serving():
+            eventually(lambda: world.log.count("spam-undone") == 2)
+        anchors = [f"mdir:{name}@there.test/1" for name in ("deleted", "other")]
+        assert anchors == sorted(vote["anchor"] for vote in votes(world))
+        assert anchors == sorted(open_votes(world))
         with world.serving("--spam-kept", "0"):  # their time is over
-            eventually(lambda: "listening" in world.log)
+            eventually(lambda: not open_votes(world))
+        move(world, "other", folders["other"], ACCOUNT)  # too late
+        with world.serving() as (_, port):
+            send(port, "last")
+            eventually(partial(in_account, world, "last"))
         assert anchors == sorted(vote["anchor"] for vote in votes(world))
 
 
@@ -191,6 +204,7 @@ def test_a_user_with_two_addresses(tmp_path: Path) -> None:
             eventually(lambda: "spam account=other@ours.test" in world.log)
             assert [JO] == [vote["account"] for vote in votes(world)]
             move(world, "one", BOX, ACCOUNT)
+            eventually(partial(in_account, world, "one"))
             move(world, "one", f"{PLACES.accounts}/{LI}", f"{PLACES.spam}/{LI}")
             eventually(lambda: len(votes(world)) == 2)
             move(world, "one", *reversed(other))

@@ -11,6 +11,7 @@ from mdirclient.smtp.statistics import figures as f
 from mdirclient.smtp.statistics import totals
 from mdirclient.smtp.statistics.figures import day_of
 from mdirclient.smtp.statistics.page import page_of, size_of
+from tests.traffic import month
 
 FIRST = date(2026, 10, 1)
 
@@ -69,8 +70,12 @@ def test_shares_are_of_whole_mails() -> None:
 
 def test_a_domain_in_both_forms() -> None:
     """In Unicode and in ASCII it is the same one."""
-    found = _figures(_row("m\u00fcnchen.test", 1, 3), _row("xn--mnchen-3ya.test", 2, 4))
-    assert [f.Row("xn--mnchen-3ya.test", 3, 7)] == list(found.sites)
+    record = next(iter(month(1)))
+    senders = ("a@m\u00fcnchen.test", "b@xn--mnchen-3ya.test", "c@M\u00dcNCHEN.test.", "<>")
+    records = [attrs.evolve(record, user="", reverse_path=one) for one in senders]
+    rows = [attrs.evolve(one, verdict="accepted") for one in totals.counted(records)]
+    sites = [(one.name, one.mails) for one in _figures(*rows).sites]
+    assert [("xn--mnchen-3ya.test", 3), ("<>", 1)] == sites
 
 
 def test_all_days_have_a_place() -> None:
@@ -84,7 +89,10 @@ def test_all_days_have_a_place() -> None:
     assert "<title>2026-10-01: 3 accepted, 4 not taken</title>" in text
     assert 2 * 13 == text.count("<title>2026-")  # of mails, and of the store
     long = f.Period("range", date(1, 1, 1), date(2026, 10, 3))
-    assert 2 == page_of(attrs.evolve(figures, period=long)).count("<title>2026-")
+    assert 2 * 2 == page_of(attrs.evolve(figures, period=long)).count("<title>2026-")
+    old = attrs.evolve(happened, day="2024-10-01")
+    text = page_of(attrs.evolve(figures, period=long, days=(old, happened)))
+    assert 2 * 2 == text.count("<title>202")
 
 
 def test_marks_of_a_letter_are_few() -> None:

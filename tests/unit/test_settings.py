@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 
 from mdirclient import connect, open_store
@@ -95,17 +96,28 @@ def test_a_path_has_no_slashes_at_its_ends() -> None:
     [
         ("MDIR_SMTP_SPAM", "SMTP/Accounts/"),
         ("MDIR_SMTP_OUTBOX", "SMTP/Accounts"),
-        ("MDIR_SMTP_ACCOUNTS", "SMTP/Spam/Accounts"),
-        ("MDIR_SMTP_STATISTICS", "/SMTP/Spam/Statistics"),
-        ("MDIR_SMTP_STATISTICS", "Users"),
+        ("MDIR_SMTP_ACCOUNTS", "SMTP/Spam/al@x.test/Accounts"),
+        ("MDIR_SMTP_STATISTICS", "/SMTP/Outbox/al@x.test"),
     ],
 )
 def test_no_folder_is_agreed_on_for_two_things(name: str, path: str) -> None:
     """A spam box that is also where mails come would be emptied; an outbox would send them."""
     with pytest.raises(SettingsError, match="MDIR_"):
         Places.from_settings(Settings({name: path}))
-    beside = Places.from_settings(Settings({"MDIR_SMTP_STATISTICS": "SMTP/Accounts/al@x.test"}))
-    assert "SMTP/Accounts/al@x.test" == beside.statistics
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("MDIR_SMTP_STATISTICS", "SMTP/Accounts/al@x.test"),
+        ("MDIR_SMTP_STATISTICS", "SMTP/Spam/Statistics"),
+        ("MDIR_SMTP_SPAM", "SMTP"),
+        ("MDIR_SMTP_ACCOUNTS", "Users"),
+    ],
+)
+def test_folders_that_are_in_nobodys_way(name: str, path: str) -> None:
+    """Those of addresses have an @ in their names; others may be beside them."""
+    assert path in attrs.astuple(Places.from_settings(Settings({name: path})))
 
 
 @pytest.mark.parametrize(

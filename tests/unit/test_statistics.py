@@ -401,7 +401,8 @@ def test_the_command(
     assert (tmp_path / "link.html").is_symlink()
     os.mkfifo(tmp_path / "pipe")
     assert 64 == main(["stats", "--html", str(tmp_path / "pipe")])
-    for words in (["--until", "9999-12-31"], ["--until", "0001-01-01"], ["--html", str(tmp_path)],
+    for words in (["--until", "9999-12-31"], ["--until", "0001-01-01"],
+                  ["--since", "9999-12-30", "--until", "9999-12-30"], ["--html", str(tmp_path)],
                   ["--html", f"{tmp_path}/none/page.html"]):  # fmt: skip
         assert 64 == main(["stats", *words])
     assert 64 == main(["stats", "--since", "2026-10-02", "--until", "2026-10-01"])

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -22,7 +21,7 @@ from mdirclient.errors import LockTimeoutError, MdirError
 from mdirclient.header import Header
 from mdirclient.smtp.followed import ANY, Followed
 from mdirclient.smtp.outbox.item import anchor_of
-from mdirclient.smtp.spam.back import folders_of, is_in
+from mdirclient.smtp.spam.back import Search
 from mdirclient.smtp.spam.votes import Vote
 
 if TYPE_CHECKING:
@@ -44,8 +43,8 @@ _LOOKING: Final = 0.5
 #: Seconds after which a mail that left by its user is looked for once more: a client may remove it
 #: here before it puts it there. The last look is at the end of its time.
 _ARRIVING: Final = 5.0
-#: Mails that are looked for before other boxes have their turn.
-_LOOKED_FOR: Final = 50
+#: Seconds that mails which left are looked for before boxes that changed have their turn.
+_TURN: Final = 0.5
 #: Seconds between two questions whether a subscription still says everything.
 _BEAT: Final = 60.0
 
@@ -58,6 +57,8 @@ class _Box:
         followed: its entries.
         votes: anchor → vote, of what is in it, or may come back; None: not read yet.
         away: anchor of what left by its user → when it is looked for yet, before its time ends.
+        search: looks for some of these.
+        over: those whose time was over when that began.
         leaving: anchor of what was told to leave → the last version of its entries.
         unknown: anchor of a mail without a record → until when one may follow.
         looked: when records for these were looked for.
@@ -69,6 +70,8 @@ class _Box:
     task: asyncio.Task[None]
     votes: dict[str, Vote] | None = None
     away: dict[str, tuple[float, ...]] = attrs.field(factory=dict)
+    search: Search | None = None
+    over: frozenset[str] = frozenset()
     leaving: dict[str, int] = attrs.field(factory=dict)
     unknown: dict[str, float] = attrs.field(factory=dict)
     looked: float = 0.0
@@ -83,6 +86,8 @@ class _Box:
         """
         if self.again is not None:
             return max(0.0, self.again - time.monotonic())
+        if self.search:
+            return 0.0
         waits = [] if self.due is None else [max(0.0, self.due - now)]
         if self.unknown:
             waits.append(max(0.0, self.looked + _LOOKING - time.monotonic()))
@@ -194,18 +199,23 @@ class SpamBox:
                 await self._work(account, box)
                 box.again = None
             except (MdirError, OSError) as error:
-                self._log("spam-failed", account=account, reason=error)
-                box.again = time.monotonic() + _FAILING
+                self._fail(account, box, error)
+        await self._look()
         # What is not followed for now says so itself when it is again: nothing is due before.
         boxes = (box for box in self._boxes.values() if box.followed.is_current)
         waits = [box.wait(self._now()) for box in boxes]
         return min((one for one in waits if one is not None), default=None)
+
+    def _fail(self, account: str, box: _Box, error: MdirError | OSError) -> None:
+        self._log("spam-failed", account=account, reason=error)
+        box.again = time.monotonic() + _FAILING
 
     async def _work(self, account: str, box: _Box) -> None:
         if not box.followed.is_current:
             return
         if box.votes is None:
             box.votes = await asyncio.to_thread(self._votes.of, account)
+        clock = time.monotonic()
         entries: dict[str, list[str]] = {}
         present = set()
         for url, live in list(box.followed.entries.items()):
@@ -220,7 +230,8 @@ class SpamBox:
         for anchor, urls in entries.items():
             if anchor in box.votes and self._is_over(box.votes[anchor]):
                 await self._empty(account, box, anchor, urls)
-        await self._look_for(account, box, box.votes.keys() - entries.keys())
+        gone, times = box.votes.keys() - entries.keys(), (clock, clock + _ARRIVING)
+        box.away = {one: box.away.get(one, times) for one in gone}
         box.looked = time.monotonic()
         box.due = min((vote.at + self._kept for vote in box.votes.values()), default=None)
 
@@ -232,7 +243,7 @@ class SpamBox:
         is_known = await asyncio.to_thread(self._votes.knows, account, anchor, is_own)
         if not is_known and time.monotonic() < until:
             return
-        others = self._others(account)
+        others = self._following.book.siblings(account)
         vote = await asyncio.to_thread(
             self._votes.add, account, anchor, self._now(), is_own, others
         )
@@ -247,31 +258,50 @@ class SpamBox:
     def _is_over(self, vote: Vote) -> bool:
         return vote.at + self._kept <= self._now()
 
-    async def _look_for(self, account: str, box: _Box, gone: AbstractSet[str]) -> None:
-        """What left by its user: is it back among the mails of the account?"""
-        assert box.votes is not None
+    async def _look(self) -> None:
+        """Look for what left by its users, for a moment: others have their turn after it."""
+        until = time.monotonic() + _TURN
+        for account, box in self._boxes.items():
+            try:
+                while box.again is None and time.monotonic() < until:
+                    if not await self._look_for(account, box):
+                        break
+            except (MdirError, OSError) as error:
+                self._fail(account, box, error)
+
+    async def _look_for(self, account: str, box: _Box) -> bool:
+        """A step of looking whether mails are back; False: there is nothing to do."""
+        if box.votes is None or not box.followed.is_current:
+            return False
         clock = time.monotonic()
-        box.away = {one: box.away.get(one, (clock, clock + _ARRIVING)) for one in gone}
-        due = [
-            one
-            for one, times in box.away.items()
-            if (times and times[0] <= clock) or self._is_over(box.votes[one])
-        ][:_LOOKED_FOR]
-        if not due:
+        if box.search is None:
+            over = [one for one in box.away if self._is_over(box.votes[one])]
+            due = [one for one, times in box.away.items() if times and times[0] <= clock]
+            if not over and not due:
+                return False
+            folder = f"{self._places.accounts}/{account}"
+            box.search = Search(self._mdird, folder, self._places.trash, [*over, *due])
+            box.over = frozenset(over)
+            for one in due:
+                box.away[one] = tuple(at for at in box.away[one] if at > clock)
+        if await box.search.step():
+            search, box.search = box.search, None
+            for anchor in search.anchors & box.away.keys():  # the others are in the box again
+                await self._decide(account, box, anchor, is_back=anchor in search.found)
+        return True
+
+    async def _decide(self, account: str, box: _Box, anchor: str, *, is_back: bool) -> None:
+        """What left by its user is none after all, or is spam for good; or it is too early."""
+        assert box.votes is not None
+        vote = box.votes[anchor]
+        if not is_back and anchor not in box.over:
             return
-        own = f"{self._places.accounts}/{account}"
-        folders = await folders_of(self._mdird, own, self._places.trash)
-        for anchor in due:
-            vote = box.votes[anchor]
-            if await is_in(self._mdird, folders, anchor):
-                if not self._is_held(box, vote):
-                    await self._undo(account, vote)
-            elif self._is_over(vote):
-                await asyncio.to_thread(self._votes.empty, vote.account, anchor)
+        if not self._is_held(box, vote):
+            if is_back:
+                await self._undo(account, vote)
             else:
-                box.away[anchor] = tuple(at for at in box.away[anchor] if at > clock)
-                continue
-            del box.votes[anchor], box.away[anchor]
+                await asyncio.to_thread(self._votes.empty, vote.account, anchor)
+        del box.votes[anchor], box.away[anchor]
 
     async def _undo(self, account: str, vote: Vote) -> None:
         is_undone = await asyncio.to_thread(self._votes.undo, vote.account, vote.anchor)
@@ -291,9 +321,10 @@ class SpamBox:
     async def _empty(self, account: str, box: _Box, anchor: str, urls: list[str]) -> None:
         """Let a mail leave a box."""
         assert box.votes is not None
-        # First here: else the removal would be taken for the user's.
         vote = box.votes[anchor]
-        await asyncio.to_thread(self._votes.empty, vote.account, anchor)
+        # Before it leaves: of what is gone after a crash it must be known who did that.
+        if not self._is_held(box, vote):
+            await asyncio.to_thread(self._votes.empty, vote.account, anchor)
         del box.votes[anchor]
         lives = [box.followed.entries.get(url) for url in urls]
         box.leaving[anchor] = max((live.version for live in lives if live), default=0)
@@ -308,14 +339,6 @@ class SpamBox:
         async with self._mdird.batch() as batch:
             for url in urls:
                 await batch.remove(f"{self._folder}/{account}", Header([("url", url)]))
-
-    def _others(self, account: str) -> list[str]:
-        """The further accounts of its user."""
-        accounts = self._following.book.accounts
-        user = next((one.user for one in accounts if one.name == account), None)
-        if user is None:
-            return []
-        return [one.name for one in accounts if one.user == user and one.name != account]
 
     def _owner(self, account: str) -> Callable[[str], bool]:
         """Tells whether a recipient's address is the account's."""

@@ -126,6 +126,11 @@ class Votes(Tables):
                 )
                 return attrs.evolve(_vote(row), is_emptied=False)
             vote = _found(connection, Vote(account, anchor, now), is_own)
+            if vote.is_known:  # what the same user said elsewhere of the same mail
+                connection.executemany(
+                    f"DELETE FROM vote WHERE {_KEY}",  # noqa: S608 - of constants
+                    [(other, anchor) for other in others],
+                )
             connection.execute(
                 f"INSERT INTO vote ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
                 attrs.astuple(vote),

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import attrs
 
-from mdirclient.smtp.book import normal_domain
 from mdirclient.smtp.spam.votes import Vote
 from mdirclient.smtp.state import ACCEPTED, GREYLISTED
 from mdirclient.smtp.statistics import totals as kinds
@@ -230,11 +229,9 @@ def figures_of(
         by_kind.setdefault(total.kind, []).append(total)
 
     def hide_site(domain: str) -> str:
-        """Domains are shown, in ASCII; an address in place of one (RFC 5321 §4.1.3) is hidden."""
+        """Domains are shown; an address in place of one (RFC 5321 §4.1.3) is hidden."""
         literal = domain.strip("[]").removeprefix("ipv6:")
-        if domain[:1] == "[" or _is_address(literal):
-            return hide(literal)
-        return normal_domain(domain)
+        return hide(literal) if domain[:1] == "[" or _is_address(literal) else domain
 
     all_mails = by_kind.get(kinds.HOUR, [])
     sent = [one for one in by_kind.get(kinds.SENT, []) if one.verdict == ACCEPTED]

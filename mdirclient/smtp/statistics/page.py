@@ -185,23 +185,25 @@ def _by_day(figures: Figures) -> list[str]:
 
 
 def _days(figures: Figures) -> Sequence[Day]:
-    """All days of the period; of a very long one those on which something happened."""
+    """All days of the period; of a long one from where something happened, or only such days."""
     found = {one.day: one for one in figures.days}
-    first, end = figures.period.since.toordinal(), figures.period.until.toordinal()
-    if end - first > _MAX_DAYS:
+    begin, end = figures.period.since.toordinal(), figures.period.until.toordinal()
+    if end - begin > _MAX_DAYS:
+        begin = date.fromisoformat(figures.days[0].day).toordinal()
+    if end - begin > _MAX_DAYS:
         return figures.days
-    names = (date.fromordinal(number).isoformat() for number in range(first, end))
+    names = (date.fromordinal(number).isoformat() for number in range(begin, end))
     return [found.get(name, Day(name, 0, 0, 0)) for name in names]
 
 
 def _columns(days: Sequence[tuple[Day, int, int, str]]) -> list[_Column]:
     """A column for each day, in its place; a few have a label."""
-    first = date.fromisoformat(days[0][0].day).toordinal()
+    begin = date.fromisoformat(days[0][0].day).toordinal()
     last = date.fromisoformat(days[-1][0].day).toordinal()
-    step = max(1, -(-(last - first + 1) // 5))
+    step = max(1, -(-(last - begin + 1) // 5))
     columns = []
     for one, good, bad, told in days:
-        place = date.fromisoformat(one.day).toordinal() - first
+        place = date.fromisoformat(one.day).toordinal() - begin
         label = one.day[5:] if place % step == 0 else ""
         columns.append(_Column(place, good, bad, told, label, place % (2 * step) != 0))
     return columns

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from mdirclient.smtp.book import normal_domain
+
 if TYPE_CHECKING:
     from mdirclient.smtp.state import Record
 
@@ -119,7 +121,8 @@ def _names(record: Record, hour: int) -> Iterator[tuple[str, str]]:
 
 
 def _domain(path: str) -> str:
-    return path.rpartition("@")[2].lower() or path
+    """That of an address, in ASCII: what a report shows is what it is."""
+    return normal_domain(path.rpartition("@")[2]) or path
 
 
 def _bucket(seconds: float) -> int:
