@@ -77,8 +77,8 @@ class Places:
                 reason = f"it is also {_FOLDERS[other]}; each needs a folder of its own"
                 raise SettingsError(_FOLDERS[field], path, reason)
             for other in ("spam", "outbox"):
-                _, _, below = path.partition(folders[other] + "/")
-                if path.startswith(folders[other] + "/") and "@" in below.partition("/")[0]:
+                below = path.removeprefix(folders[other] + "/")
+                if below != path and "@" in below.partition("/")[0]:
                     reason = f"it is in a folder of {_FOLDERS[other]}, which is emptied"
                     raise SettingsError(_FOLDERS[field], path, reason)
         trash = settings.get("MDIR_SMTP_TRASH")

@@ -395,10 +395,11 @@ def _make(path: str) -> None:
         _connected(staged).close()
         with contextlib.suppress(FileExistsError):
             _fs.publish(staged, path)
-        _fs.remove(staged)
     except OSError as error:
         text = f"the SMTP server's own database, {path}: cannot be made: {error.strerror}"
         raise StoreError(text) from error
+    finally:
+        _fs.remove(staged)
 
 
 def open_state(path: str, now: float) -> tuple[State, str | None]:
