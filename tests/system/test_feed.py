@@ -57,7 +57,7 @@ def read_until(peer: socket.socket, end: bytes) -> bytes:
 @pytest.fixture
 def patient(tmp_path: Path) -> Iterator[Served]:
     """One that waits long enough for changes that a slow disk takes time to keep."""
-    with serving(tmp_path / "mdir", Limits(patience=8.0)) as server:
+    with serving(tmp_path / "mdir", Limits(patience=6.0)) as server:
         with connect(server.unix) as mdird:
             make_folder(mdird, "A")
         yield server
