@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -21,12 +21,19 @@ from tests.system.commands import World
 from tests.system.test_serve import daemon
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    """A server that is not patient, with the folder A."""
-    with serving(tmp_path / "mdir", Limits(patience=2.0)) as server:
+@contextmanager
+def with_folder(path: Path, patience: float) -> Iterator[Served]:
+    """A server with the folder A."""
+    with serving(path / "mdir", Limits(patience=patience)) as server:
         with connect(server.unix) as mdird:
             make_folder(mdird, "A")
+        yield server
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """One that is not patient."""
+    with with_folder(tmp_path, 2.0) as server:
         yield server
 
 
@@ -57,9 +64,7 @@ def read_until(peer: socket.socket, end: bytes) -> bytes:
 @pytest.fixture
 def patient(tmp_path: Path) -> Iterator[Served]:
     """One that waits long enough for changes that a slow disk takes time to keep."""
-    with serving(tmp_path / "mdir", Limits(patience=6.0)) as server:
-        with connect(server.unix) as mdird:
-            make_folder(mdird, "A")
+    with with_folder(tmp_path, 6.0) as server:
         yield server
 
 

@@ -78,6 +78,13 @@ class _Box:
     due: float | None = None
     again: float | None = None
 
+    def has(self, vote: Vote) -> bool:
+        """Whether the mail of a vote is in it."""
+        found = (self.votes or {}).get(vote.anchor)
+        if found is None or vote.anchor in self.away:
+            return False
+        return found.account == vote.account
+
     def wait(self, now: float) -> float | None:
         """Seconds until there is something to do though nothing changes; None: nothing.
 
@@ -310,13 +317,9 @@ class SpamBox:
 
     def _is_held(self, box: _Box, vote: Vote) -> bool:
         """Whether another box of the same user has the mail."""
-        return any(
-            other is not box
-            and vote.anchor not in other.away
-            and (found := (other.votes or {}).get(vote.anchor)) is not None
-            and found.account == vote.account
-            for other in self._boxes.values()
-        )
+        names = [vote.account, *self._following.book.siblings(vote.account)]
+        boxes = filter(None, map(self._boxes.get, names))
+        return any(other.has(vote) for other in boxes if other is not box)
 
     async def _empty(self, account: str, box: _Box, anchor: str, urls: list[str]) -> None:
         """Let a mail leave a box."""
