@@ -19,7 +19,7 @@ import pytest
 from mdirclient import End, Header, Now, connect, make_folder
 from mdirclient.errors import TransportError
 from mdirclient.service.listen import Place, listen
-from mdirclient.service.tls import own_certificate
+from mdirclient.service.tls import CERTIFICATE, own_certificate
 from tests.system.commands import SCRIPTS, World
 
 
@@ -123,6 +123,8 @@ def test_a_certificate_that_is_given(world: World) -> None:
         socket.getaddrinfo("localhost", None)
     except socket.gaierror:
         pytest.skip("this system has no /etc/hosts that knows localhost")
+    # What another start left, with the number that this process has too, as in a container.
+    (world.path / f"{CERTIFICATE}.{os.getpid()}").write_text("half of")
     file = own_certificate(str(world.path), "localhost")
     token = world.right("mdird", "user", "add", "jo").strip()
     with daemon(world, "--listen", "tcp://localhost:0", "--certificate", file) as one:

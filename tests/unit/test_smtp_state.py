@@ -49,6 +49,23 @@ def test_it_is_for_its_owner_only(
     assert {0o600} == modes
 
 
+def test_a_kill_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is whole before it has its name: what is left is not taken for a damaged one."""
+    path = str(tmp_path / "smtp.sqlite3")
+    with monkeypatch.context() as patch:
+        patch.setattr("mdirclient.smtp.state._connected", _die)
+        with pytest.raises(_Died):
+            State(path)
+    assert not os.path.lexists(path)
+    state, aside = open_state(path, 9.0)
+    state.close()
+    assert aside is None
+
+
+def _die(_: str) -> None:
+    raise _Died
+
+
 def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
     """A database of an older version, and one that is none."""
     path = tmp_path / "smtp.sqlite3"

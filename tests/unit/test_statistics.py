@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import re
 import sqlite3
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -409,6 +412,34 @@ def test_the_command(
     assert 64 == main(["stats", "--since", "yesterday"])
     monkeypatch.setenv("MDIR_SMTP_STATISTICS_PRIVACY", "none")
     assert 78 == main(["stats"])
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+def test_the_command_on_a_terminal(
+    played: tuple[Archive, dict[int, Truth]], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """All figures are there, and whole days, however narrow it is; bars where there is room."""
+    archive, truths = played
+    monkeypatch.setenv("MDIR_SMTP_STATE", archive.path)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    ours, its = pty.openpty()
+    command = [sys.executable, "-m", "mdirclient.cli.smtp", "stats", "--since", "2026-10-01"]
+    with subprocess.Popen([*command, "--until", "2026-10-31"], stdout=its) as process:
+        os.close(its)
+        text = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while data := os.read(ours, 65536):
+                text += data
+        os.close(ours)
+    assert 0 == process.returncode
+    lines = text.decode().splitlines()
+    for number, truth in truths.items():
+        (line,) = (one for one in lines if one.startswith(f"2026-10-{number + 1:02} "))
+        accepted, refused = line.replace("█", " ").split()[1:3]
+        assert (truth.mails + truth.sent, truth.refused) == (int(accepted), int(refused))
+    assert ("█" in text.decode()) == (columns == 80)
+    assert max(map(len, lines[1:])) <= columns
 
 
 def test_the_command_only_reads(
