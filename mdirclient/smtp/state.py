@@ -374,8 +374,8 @@ def telling(path: str, advice: str = "") -> Iterator[None]:
 
 def connected(path: str) -> sqlite3.Connection:
     """A connection to the database; what is made is for its owner only: it knows who wrote whom."""
-    _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
     if not os.path.lexists(path):
+        _fs.make_directories(os.path.dirname(os.path.abspath(path)), mode=0o700)
         _make(path)
     return _connected(path)
 
